@@ -1,0 +1,188 @@
+"""Tails state topics into `StateTable`s: the one reader that both sides trust.
+
+The resolve agent loads its rows with it before it joins its group, and catches up with it on
+each new generation before its first write. The query service keeps its view with it. No
+consumer group: every process reads every partition.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from core.errors import ConfigurationError, TransientError
+from core.retry import Backoff
+from core.state import StateRow, decode_state
+from core.state_table import StateTable
+
+POLL_MS = 100
+FETCH_BYTES = 4 << 20
+RECORDS_A_TURN = 500  # about 2 ms of decoding: the event loop is shared with the API
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """How far a first load has come, in records of all partitions."""
+
+    read: int
+    total: int
+
+    @property
+    def done(self) -> bool:
+        return self.read >= self.total
+
+
+class StateReader:
+    """Keeps one `StateTable` a topic equal to its log, from the first record on.
+
+    `on_rows(topic, rows)` is called with each batch of changed rows, in the event loop, after
+    the table has taken them. `on_error(exception)` is called once, when the tail ends for a
+    reason that waiting does not cure; the tables stand still from then on.
+    """
+
+    def __init__(
+        self,
+        brokers: Sequence[str],
+        topics: Sequence[str],
+        *,
+        on_rows: Callable[[str, list[StateRow]], None],
+        on_error: Callable[[BaseException], None],
+    ) -> None:
+        self._brokers = list(brokers)
+        self.tables: Mapping[str, StateTable] = {topic: StateTable() for topic in topics}
+        self._on_rows, self._on_error = on_rows, on_error
+        self._consumer: AIOKafkaConsumer | None = None
+        self._read_to: dict[TopicPartition, int] = {}
+        self._first_ends: dict[TopicPartition, int] = {}
+        self._moved = asyncio.Condition()
+        self._tail_task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to read. Returns once the end offsets of now are known; `loading` says the rest.
+
+        Raises TransientError if the broker does not answer, ConfigurationError if a topic is
+        missing.
+        """
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._brokers,
+            group_id=None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES,
+        )
+        try:
+            await consumer.start()
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in self.tables
+                for number in await _partitions(consumer, topic)
+            ]
+            consumer.assign(partitions)
+            await consumer.seek_to_beginning(*partitions)
+            self._first_ends = await consumer.end_offsets(partitions)
+        except KafkaError as error:
+            await consumer.stop()
+            raise TransientError(f"state topics at {self._brokers}: {error!r}") from error
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._consumer = consumer
+        self._tail_task = asyncio.create_task(self._tail(consumer), name="state-reader")
+
+    async def stop(self) -> None:
+        """End the tail and close the consumer. Safe to call twice."""
+        if self._tail_task is not None:
+            self._tail_task.cancel()
+            await asyncio.gather(self._tail_task, return_exceptions=True)
+        if self._consumer is not None:
+            await self._consumer.stop()
+        self._consumer = self._tail_task = None
+
+    @property
+    def loading(self) -> Loading:
+        """Against the end offsets that were read at start."""
+        total = sum(self._first_ends.values())
+        read = sum(min(self._read_to.get(tp, 0), end) for tp, end in self._first_ends.items())
+        return Loading(read, total)
+
+    @property
+    def partitions(self) -> Mapping[str, int]:
+        """Partitions of each topic."""
+        counts: dict[str, int] = {}
+        for tp in self._first_ends:
+            counts[tp.topic] = counts.get(tp.topic, 0) + 1
+        return counts
+
+    def read_to(self, topic: str) -> Mapping[int, int]:
+        """The next offset to read, by partition."""
+        return {tp.partition: to for tp, to in self._read_to.items() if tp.topic == topic}
+
+    async def caught_up(self) -> None:
+        """Wait until everything that stands in the topics now has been read."""
+        if self._consumer is None:
+            raise TransientError("the state reader has stopped")
+        ends = await self._consumer.end_offsets(list(self._first_ends))
+        async with self._moved:
+            await self._moved.wait_for(
+                lambda: all(self._read_to.get(tp, 0) >= end for tp, end in ends.items())
+            )
+
+    async def changed(self) -> None:
+        """Wait until something more has been read."""
+        async with self._moved:
+            await self._moved.wait()
+
+    async def _tail(self, consumer: AIOKafkaConsumer) -> None:
+        backoff = Backoff(first=0.1, most=5.0)
+        try:
+            while True:
+                try:
+                    batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_A_TURN)
+                    for tp, records in batches.items():
+                        self._take(tp, records)
+                    for tp in self._first_ends:
+                        self._read_to[tp] = await consumer.position(tp)  # passes holes
+                except KafkaError:
+                    await backoff.wait()
+                    continue
+                backoff.reset()
+                async with self._moved:
+                    self._moved.notify_all()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
+            self._on_error(error)
+
+    def _take(self, tp: TopicPartition, records: Sequence["_Record"]) -> None:
+        table, changed = self.tables[tp.topic], list[StateRow]()
+        for record in records:
+            made = decode_state(record.key, record.value, dict(record.headers))
+            changed += table.apply(tp.partition, record.offset, made)
+        if changed:
+            self._on_rows(tp.topic, changed)
+
+
+class _Record:
+    """What is used of aiokafka's ConsumerRecord."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]]
+    offset: int
+
+
+async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
+    found = consumer.partitions_for_topic(topic)
+    if not found:
+        # A consumer without subscriptions learns of a topic only when asked for it.
+        await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way in 0.14
+        consumer._client.add_topic(topic)  # noqa: SLF001
+        await consumer._client.force_metadata_update()  # noqa: SLF001
+        found = consumer.partitions_for_topic(topic)
+    if not found:
+        raise ConfigurationError(
+            f"topic {topic} does not exist: run `tailrace topics apply`, then start again"
+        )
+    return sorted(found)

@@ -1,0 +1,118 @@
+"""The rows of one state topic in memory: the highest version of each key wins, not the last.
+
+A worker that was frozen past its session may write an older row after a newer one. So every
+reader keeps the highest version, and the owner of a partition repairs what regressed by
+publishing the highest again, before compaction drops it. Pure: records go in, rows come out.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from core.state import Progress, Removed, StateRecord, StateRow, Truncate
+
+
+@dataclass(slots=True)
+class Held:
+    """A row and where its newest record stands in the state topic."""
+
+    row: StateRow
+    partition: int
+    offset: int
+
+
+class StateTable:
+    """What every reader of a state topic agrees on, whatever the order of regressions."""
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, Held] = {}
+        self._dead_below: dict[int, int] = {}
+        self.progress: dict[int, Progress] = {}
+        self.regressed: set[bytes] = set()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def get(self, canonical: bytes) -> StateRow | None:
+        """The newest row, live or grave; a row below a truncate is given as its grave."""
+        held = self._rows.get(canonical)
+        return held.row if held is not None else None
+
+    def held(self, canonical: bytes) -> Held | None:
+        """The row with its place in the topic."""
+        return self._rows.get(canonical)
+
+    def rows(self) -> Iterator[StateRow]:
+        """Every row, graves included, in no order. Do not apply while iterating."""
+        return (held.row for held in self._rows.values())
+
+    def items(self) -> Iterator[tuple[bytes, Held]]:
+        """Canonical keys and what is held of them."""
+        return iter(self._rows.items())
+
+    def dead_below(self, partition: int) -> int:
+        """Rows of this partition with a lower version are dead (0: none)."""
+        return self._dead_below.get(partition, 0)
+
+    def apply(self, partition: int, offset: int, record: StateRecord) -> list[StateRow]:
+        """Take one record; the rows that changed by it, as they are now."""
+        match record:
+            case StateRow():
+                return self._apply_row(partition, offset, record)
+            case Truncate():
+                return self._apply_truncate(partition, record)
+            case Progress():
+                known = self.progress.get(partition)
+                if known is None or record.version >= known.version:
+                    self.progress[partition] = record
+                return []
+            case Removed():
+                return self._apply_removed(record)
+
+    def _apply_row(self, partition: int, offset: int, row: StateRow) -> list[StateRow]:
+        canonical = row.key.canonical
+        held = self._rows.get(canonical)
+        if held is not None and row.version < held.row.version:
+            if offset > held.offset:
+                self.regressed.add(canonical)  # compaction would keep the older one
+            return []
+        if row.version < self.dead_below(partition):
+            row = _buried(row)
+        if held is not None and row.version == held.row.version and offset <= held.offset:
+            return []
+        self._rows[canonical] = Held(row, partition, offset)
+        self.regressed.discard(canonical)
+        return [row]
+
+    def _apply_truncate(self, partition: int, truncate: Truncate) -> list[StateRow]:
+        if truncate.version <= self.dead_below(partition):
+            return []
+        self._dead_below[partition] = truncate.version
+        buried = []
+        for held in self._rows.values():
+            if held.partition == partition and held.row.version < truncate.version and not held.row.deleted:
+                held.row = _buried(held.row)
+                buried.append(held.row)
+        return buried
+
+    def _apply_removed(self, removed: Removed) -> list[StateRow]:
+        canonical = removed.key.canonical
+        held = self._rows.get(canonical)
+        if held is None or held.row.version > removed.version:
+            return []
+        del self._rows[canonical]
+        self.regressed.discard(canonical)
+        return [_buried(held.row)]
+
+
+def _buried(row: StateRow) -> StateRow:
+    return StateRow(
+        row.key,
+        row.version,
+        row.columns,
+        deleted=True,
+        streamed=row.streamed,
+        position=row.position,
+        committed_at=row.committed_at,
+        resolved_at=row.resolved_at,
+        tainted=row.tainted,
+    )

@@ -1,0 +1,1 @@
+"""Floor 2: change events become rows, and rows become the index."""

@@ -1,0 +1,109 @@
+"""What a question asks for, and the evidence that comes back."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from core.state import Json
+from embed.model import Scope
+
+Channel: TypeAlias = Literal["dense", "sparse"]
+Rows: TypeAlias = tuple[Mapping[str, Json], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One retrieval. `documents` and `views` come from the profile, `scope` from the service, never the caller.
+
+    `state`: view name -> key text of the entry to join. `filters`: metadata column -> allowed values.
+    `min_position`: source -> position the answer should cover. `max_staleness_ms`: wait until
+    everything committed so long ago is covered. Both waits end after `wait_seconds`.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    scope: Scope
+    top_k: int = 6
+    filters: Mapping[str, Sequence[Json]] = field(default_factory=dict)
+    state: Mapping[str, str] = field(default_factory=dict)
+    min_position: Mapping[str, str] = field(default_factory=dict)
+    max_staleness_ms: int | None = None
+    wait_seconds: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A passage that may be cited: listed by its manifest, its row live as of the stated position."""
+
+    document: str
+    key: str
+    chunk_id: str
+    title: str
+    text: str
+    url: str | None
+    ordinal: int
+    """Place of the passage in its document, from 0."""
+    version: int
+    position: str
+    committed_at: int
+    stale: bool
+    """The row has changed since; the passage is the newest that is searchable."""
+    relevance: float
+    """Cosine of question and passage, -1..1. Internal: never sent to callers."""
+    row: Mapping[str, Json]
+    """The latest row state that the passage was joined with."""
+
+
+@dataclass(frozen=True, slots=True)
+class AsOf:
+    """Everything that the source committed up to `position` is in the answer."""
+
+    position: str
+    committed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Freshness:
+    """How fresh the evidence is. Lags in ms; 0: nothing is known to be missing."""
+
+    as_of: Mapping[str, AsOf]
+    index_lag_ms: int
+    state_lag_ms: int
+    stale_hits: int
+    reached_min_position: bool | None
+    """None where no position was asked for."""
+    reached_max_staleness: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """For `query --explain`: one candidate on its way."""
+
+    document: str
+    key: str
+    chunk_id: str
+    channel: Channel
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What happened inside one retrieval, in order: channels, fusion, manifests, join."""
+
+    channels: tuple[Found, ...]
+    fused: tuple[tuple[str, float], ...]
+    """Chunk id and fused score, best first."""
+    dropped: tuple[tuple[str, str], ...]
+    """Chunk id and the reason why it did not count."""
+    timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Hits, joined state and freshness: all that an answer may be made of."""
+
+    hits: tuple[Hit, ...]
+    state: Mapping[str, Rows]
+    freshness: Freshness
+    explanation: Explanation

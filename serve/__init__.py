@@ -1,0 +1,1 @@
+"""Floor 3: evidence becomes an answer."""
