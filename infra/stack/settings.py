@@ -1,0 +1,175 @@
+"""What one local stack is: a folder, five ports, and what is remembered of them."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from core.errors import ConfigurationError
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+MARKER: Final = "stack.json"
+_FORMAT: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Loopback only, all of them. Each can be set by the environment variable of its name."""
+
+    pg: int = 15432
+    kafka: int = 19092
+    kafka_controller: int = 19093
+    connect: int = 18083
+    http: int = 8000
+
+    @staticmethod
+    def variable(name: str) -> str:
+        """The environment variable that sets the port `name`."""
+        return f"TAILRACE_{name.upper()}_PORT"
+
+    @classmethod
+    def names(cls) -> list[str]:
+        return [item.name for item in fields(cls)]
+
+
+@dataclass(frozen=True, slots=True)
+class StackSettings:
+    """One stack. Two of them with folders and ports of their own do not meet."""
+
+    directory: Path
+    ports: Ports = field(default_factory=Ports)
+    app: str = "shop"
+    """`app` of the generated tailrace.yaml, and the name of the connector."""
+
+    prefix: str = "shop"
+    """Debezium's topic.prefix; slot and publication are named after it."""
+
+    jars: Path | None = None
+    """Jars that another stack may have fetched already; `<directory>/jars` by default."""
+
+    poll_interval_ms: int = 10
+    """Debezium's poll.interval.ms: 10 takes about a tenth of a core, and a change 16 ms."""
+
+    heartbeat_interval_ms: int = 500
+    """How often the connector writes its heartbeat row: bounds how old a known position is."""
+
+    offset_flush_interval_ms: int = 500
+    """How often Connect commits offsets: the other half of that bound."""
+
+    encoder: Mapping[str, Any] | None = None
+    """`encoder` of the generated tailrace.yaml; the program's default without it."""
+
+    @property
+    def jars_folder(self) -> Path:
+        return self.jars or self.directory / "jars"
+
+    @property
+    def logs(self) -> Path:
+        return self.directory / "logs"
+
+    @property
+    def secrets(self) -> Path:
+        return self.directory / "secrets"
+
+    @property
+    def config_path(self) -> Path:
+        """The generated tailrace.yaml."""
+        return self.directory / "tailrace.yaml"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """The stack of this checkout: variables first, then what its folder remembers, then the defaults.
+
+        Raises ConfigurationError for a port that is none.
+        """
+        directory = Path(environ.get("TAILRACE_STACK_DIR", REPOSITORY / ".tailrace" / "stack")).absolute()
+        memory = Memory.read(directory)
+        ports = memory.ports if memory else Ports()
+        chosen = {
+            name: _port(Ports.variable(name), environ[Ports.variable(name)])
+            for name in Ports.names()
+            if environ.get(Ports.variable(name))
+        }
+        return cls(directory=directory, ports=replace(ports, **chosen))
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a stack must not choose again: written once into its folder, which it marks as ours."""
+
+    ports: Ports
+    cluster: Path
+    """Folder of the Postgres cluster."""
+
+    placeholder: str
+    """Debezium's unavailable.value.placeholder: random, so that no user can have typed it."""
+
+    kafka_cluster_id: str
+
+    @staticmethod
+    def read(directory: Path) -> "Memory | None":
+        """None for a folder that is no stack's. Raises ConfigurationError for one of a newer format."""
+        try:
+            raw = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        if raw["format"] != _FORMAT:
+            raise ConfigurationError(
+                f"{directory / MARKER} has format {raw['format']}, this program writes {_FORMAT}:"
+                " use the program that made it, or name another folder in TAILRACE_STACK_DIR"
+            )
+        return Memory(
+            Ports(**raw["ports"]), Path(raw["cluster"]), raw["placeholder"], raw["kafka_cluster_id"]
+        )
+
+    def write(self, directory: Path) -> None:
+        raw = {
+            "what": "A local Tailrace stack. `make clean-stack` removes this folder.",
+            "format": _FORMAT,
+            "ports": {name: getattr(self.ports, name) for name in Ports.names()},
+            "cluster": str(self.cluster),
+            "placeholder": self.placeholder,
+            "kafka_cluster_id": self.kafka_cluster_id,
+        }
+        write_private(directory / MARKER, json.dumps(raw, indent=2) + "\n")
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner reads, there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def remove(directory: Path) -> list[Path]:
+    """Delete a stack's folder and its cluster; return what was removed.
+
+    Raises ConfigurationError for a folder without our marker: it may be somebody's.
+    """
+    memory = Memory.read(directory)
+    if memory is None:
+        if not directory.exists():
+            return []
+        raise ConfigurationError(f"{directory} has no {MARKER}: it was not made by `up` and is left alone")
+    removed = []
+    if not memory.cluster.is_relative_to(directory) and (memory.cluster.parent / MARKER).exists():
+        shutil.rmtree(memory.cluster.parent)
+        removed.append(memory.cluster.parent)
+    shutil.rmtree(directory)
+    return [*removed, directory]
+
+
+def _port(variable: str, text: str) -> int:
+    if not text.isdecimal() or not 1024 <= int(text) <= 65535:  # noqa: PLR2004 - the unprivileged ports
+        raise ConfigurationError(f"{variable}={text!r} is no port: write a number from 1024 to 65535")
+    return int(text)

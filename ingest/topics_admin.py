@@ -1,0 +1,249 @@
+"""Topics as they are against topics as they must be: plan, apply, refuse.
+
+A topic with the wrong policy loses data quietly: a compacted raw topic refuses truncates and
+keeps placeholders instead of text, a state topic with retention forgets rows. So the worker
+starts only when every topic is right.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from confluent_kafka import (
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from core.errors import ConfigurationError, TransientError
+from core.topics import TopicSpec
+
+TIMEOUT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveTopic:
+    """A topic as the broker describes it."""
+
+    name: str
+    topic_id: str
+    partitions: int
+    configs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class TopicChange:
+    """One thing that is not as it must be. `refused`: only a person can mend it."""
+
+    topic: str
+    action: Literal["create", "configure", "refused"]
+    what: str
+    spec: TopicSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """First and next offset of a partition."""
+
+    start: int
+    end: int
+
+
+def plan_topics(wanted: Sequence[TopicSpec], live: Mapping[str, LiveTopic]) -> list[TopicChange]:
+    """What `topics apply` would do, in order. Pure; empty when all is as it must be."""
+    changes: list[TopicChange] = []
+    for spec in wanted:
+        found = live.get(spec.name)
+        if found is None:
+            policy = ", ".join(f"{k}={v}" for k, v in spec.configs().items())
+            changes.append(
+                TopicChange(spec.name, "create", f"{spec.partitions} partition(s), {policy}", spec)
+            )
+            continue
+        if found.partitions != spec.partitions:
+            changes.append(
+                TopicChange(
+                    spec.name,
+                    "refused",
+                    f"has {found.partitions} partitions, must have {spec.partitions} ({spec.why}):"
+                    " partitions are never changed under data; make the topic again, or set the number"
+                    " that it has",
+                    spec,
+                )
+            )
+        changes += [
+            TopicChange(spec.name, "configure", f"{name}: {found.configs.get(name)} → {value}", spec)
+            for name, value in spec.configs().items()
+            if not _good(name, found.configs.get(name), value)
+        ]
+    return changes
+
+
+def _good(name: str, found: str | None, wanted: str) -> bool:
+    if found is None:
+        return False
+    if name in ("retention.ms", "min.compaction.lag.ms"):  # longer is as good; -1: for ever
+        return int(found) == -1 or int(found) >= int(wanted)
+    return found == wanted
+
+
+def refuse_wrong_topics(changes: Sequence[TopicChange]) -> None:
+    """Raises ConfigurationError that names each wrong topic."""
+    if changes:
+        lines = "\n".join(f"  {change.topic}: {_said(change)}" for change in changes)
+        raise ConfigurationError(
+            f"topics are not as they must be:\n{lines}\n"
+            "run `tailrace topics plan`, then `tailrace topics apply`"
+        )
+
+
+def _said(change: TopicChange) -> str:
+    return f"does not exist ({change.what})" if change.action == "create" else change.what
+
+
+class TopicsAdmin:
+    """The broker's admin side. Blocking calls; TransientError when the broker does not answer."""
+
+    def __init__(self, brokers: Sequence[str]) -> None:
+        self._brokers = ",".join(brokers)
+        # The client is kept: its futures die with it.
+        self._admin = AdminClient({"bootstrap.servers": self._brokers, "log_level": 0})
+
+    def live(self) -> dict[str, LiveTopic]:
+        """Every topic, with the configs that plans look at."""
+        with _border(self._brokers):
+            names = sorted(self._admin.list_topics(timeout=TIMEOUT_SECONDS).topics)
+            if not names:
+                return {}
+            described = self._described(names)
+            resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
+            configs = self._admin.describe_configs(resources, request_timeout=TIMEOUT_SECONDS)
+            return {
+                resource.name: LiveTopic(
+                    resource.name,
+                    *described[resource.name],
+                    {name: entry.value for name, entry in future.result().items()},
+                )
+                for resource, future in configs.items()
+            }
+
+    def describe(self, topic: str) -> LiveTopic:
+        """One topic, without its configs. Raises ConfigurationError if it does not exist."""
+        with _border(self._brokers):
+            found = self._admin.list_topics(topic, timeout=TIMEOUT_SECONDS).topics[topic]
+            if found.error is not None or not found.partitions:
+                raise ConfigurationError(f"topic {topic} does not exist: run `tailrace topics apply`")
+            topic_id, partitions = self._described([topic])[topic]
+            return LiveTopic(topic, topic_id, partitions, {})
+
+    def _described(self, names: Sequence[str]) -> dict[str, tuple[str, int]]:
+        futures = self._admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_SECONDS)
+        found = {}
+        for name, future in futures.items():
+            topic = future.result()
+            found[name] = (str(topic.topic_id), len(topic.partitions))
+        return found
+
+    def apply(self, changes: Sequence[TopicChange]) -> None:
+        """Create and configure. Raises ConfigurationError for what only a person can mend."""
+        refuse_wrong_topics([change for change in changes if change.action == "refused"])
+        with _border(self._brokers):
+            new = [
+                NewTopic(c.spec.name, c.spec.partitions, self._replication, config=dict(c.spec.configs()))
+                for c in changes
+                if c.action == "create"
+            ]
+            if new:
+                _wait_all(self._admin.create_topics(new, request_timeout=TIMEOUT_SECONDS).values())
+            wrong = {c.topic: c.spec for c in changes if c.action == "configure"}
+            resources = [
+                ConfigResource(
+                    ResourceType.TOPIC,
+                    name,
+                    incremental_configs=[
+                        ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+                        for key, value in spec.configs().items()
+                    ],
+                )
+                for name, spec in wrong.items()
+            ]
+            if resources:
+                _wait_all(self._admin.incremental_alter_configs(resources).values())
+
+    _replication = 1
+
+    def replicated(self, factor: int) -> "TopicsAdmin":
+        """The same, creating topics with this replication factor."""
+        self._replication = factor
+        return self
+
+    def bounds(self, topics: Sequence[str]) -> dict[tuple[str, int], Bounds]:
+        """First and next offset of every partition of these topics."""
+        with _border(self._brokers):
+            metadata = self._admin.list_topics(timeout=TIMEOUT_SECONDS).topics
+            partitions = [
+                TopicPartition(topic, number)
+                for topic in topics
+                if topic in metadata
+                for number in metadata[topic].partitions
+            ]
+            if not partitions:
+                return {}
+            first = self._offsets(partitions, OffsetSpec.earliest())
+            last = self._offsets(partitions, OffsetSpec.latest())
+            return {key: Bounds(first[key], last[key]) for key in first}
+
+    def _offsets(self, partitions: Sequence[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
+        futures = self._admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=TIMEOUT_SECONDS)
+        return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
+
+    def committed(self, group: str) -> dict[tuple[str, int], int]:
+        """Committed offsets of a consumer group; partitions without one are left out."""
+        with _border(self._brokers):
+            request = [ConsumerGroupTopicPartitions(group)]
+            futures = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)
+            found = futures[group].result().topic_partitions
+            return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
+
+    def reset(self, group: str, topic: str, offset: int) -> None:
+        """Set the committed offset of partition 0. The group must have no members."""
+        with _border(self._brokers):
+            request = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])]
+            futures = self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)
+            futures[group].result()
+
+
+def _wait_all(futures: Iterable["Future[Any]"]) -> None:
+    for future in futures:
+        try:
+            future.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise
+
+
+class _border:  # noqa: N801 - reads as the statement it is
+    """The client's exceptions end here."""
+
+    def __init__(self, brokers: str) -> None:
+        self._brokers = brokers
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, KafkaException):
+            said = error.args[0]
+            raise TransientError(f"Kafka at {self._brokers}: {said.str()}") from error

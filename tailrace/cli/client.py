@@ -1,0 +1,43 @@
+"""The query service, as commands reach it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from core.errors import ConfigurationError, PermanentError, TransientError
+
+
+def service_url(url: str | None, config: Path) -> str:
+    """The address given, or the one that the configuration says."""
+    if url is not None:
+        return url.rstrip("/")
+    from tailrace.configuration import load
+
+    serve = load(config).settings.serve
+    if serve.port == 0:
+        raise ConfigurationError("serve.port is 0 (any free port): name the service with --url")
+    return f"http://{serve.host}:{serve.port}"
+
+
+def call(
+    url: str, method: str, path: str, body: Mapping[str, Any] | None = None, *, timeout: float = 30.0
+) -> Any:
+    """The answer's JSON. Raises our errors, with what the service said."""
+    try:
+        response = httpx2.request(method, f"{url}{path}", json=body, timeout=timeout)
+    except httpx2.ConnectError as error:
+        raise TransientError(
+            f"no query service at {url}: start `tailrace dev` or `tailrace serve`, or name it with --url"
+        ) from error
+    except httpx2.HTTPError as error:
+        raise TransientError(f"{url}{path}: {error!r}") from error
+    if response.is_success:
+        return response.json()
+    try:
+        said = response.json().get("detail") or response.text
+    except ValueError:
+        said = response.text[:500]
+    kind = TransientError if response.status_code >= 500 else PermanentError  # noqa: PLR2004 - HTTP's own
+    raise kind(f"{url}{path}: HTTP {response.status_code}: {said}")

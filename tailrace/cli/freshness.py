@@ -1,0 +1,44 @@
+"""`tailrace freshness`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
+from tailrace.cli.output import put, put_json, table
+
+NOT_FRESH = 3
+
+
+def freshness(
+    config: Config = DEFAULT_CONFIG,
+    url: Url = None,
+    within_ms: Annotated[
+        int | None, typer.Option("--within-ms", help="Exit 3 if the index or the state lags by more.")
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Say as of which position the service answers, and how far it lags."""
+    import time
+
+    from tailrace.cli.client import call, service_url
+
+    address = service_url(url, config)
+    while True:
+        found = call(address, "GET", "/v1/freshness")
+        put_json(found) if as_json else put(_shown(found))
+        if not watch:
+            break
+        time.sleep(1.0)
+    if within_ms is not None and max(found["index_lag_ms"], found["state_lag_ms"]) > within_ms:
+        raise typer.Exit(NOT_FRESH)
+
+
+def _shown(found: dict[str, Any]) -> str:
+    rows = [
+        [source, str(as_of["position"] or "unknown"), str(as_of["committed_at"] or "unknown")]
+        for source, as_of in found["as_of"].items()
+    ]
+    lags = f"index lag {found['index_lag_ms']} ms, state lag {found['state_lag_ms']} ms"
+    return f"{table(['source', 'position', 'committed at'], rows)}\n{lags}"

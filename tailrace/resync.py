@@ -1,0 +1,86 @@
+"""A new epoch of a raw topic: every version made from now on outranks every older one.
+
+Order matters, for a kill may fall between any two steps. First the new record, so that no worker
+goes on with the old epoch; then the truncate, so that rows which the topic no longer tells of
+are dead; last the offset. Running it again repeats all three in yet another epoch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka import AIOKafkaProducer
+
+from core.errors import ConfigurationError
+from core.keys import TableId
+from core.settings import KafkaLog, Settings
+from core.state import Truncate, encode_state
+from core.topics import raw_topic, resolve_group, sources_topic, state_topic
+from core.version import version
+from ingest.registry import read_registry, write_registry
+from ingest.sources import SourceRecord, decode_source, encode_source, resynced
+from ingest.topics_admin import TopicsAdmin
+from tailrace.configuration import load
+from tailrace.preparation import observe
+
+
+@dataclass(frozen=True, slots=True)
+class Resync:
+    """What will be written."""
+
+    app: str
+    brokers: Sequence[str]
+    table: TableId
+    record: SourceRecord
+    start: int
+    partitions: int
+    said: str
+
+
+def plan_resync(config: Path, topic: str) -> Resync:
+    """Look, and say what would be done. Raises ConfigurationError for a topic that is not configured."""
+    import asyncio  # noqa: PLC0415 - one call
+
+    settings = load(config).settings
+    if not isinstance(settings.log, KafkaLog):
+        raise ConfigurationError("log.kind is embedded: each start is a new epoch already")
+    tables = _raw_topics(settings)
+    if topic not in tables:
+        raise ConfigurationError(
+            f"{topic} is no raw topic of this configuration: {', '.join(sorted(tables))}"
+        )
+    admin = TopicsAdmin(settings.log.brokers)
+    found = observe(settings, admin, topic, tables[topic])
+    records = asyncio.run(read_registry(settings.log.brokers, sources_topic(settings.app)))
+    known = records.get(topic.encode())
+    record = resynced(decode_source(known) if known is not None else None, found)
+    return Resync(
+        settings.app,
+        settings.log.brokers,
+        tables[topic],
+        record,
+        found.start,
+        settings.ingest.state_partitions,
+        f"{topic}: epoch {record.epoch} begins; records {found.start} to {found.end} are read again,"
+        f" and rows of {tables[topic]} that they do not tell of are gone",
+    )
+
+
+async def open_epoch(step: Resync) -> None:
+    """Write it. TransientError if the broker does not answer: run it again."""
+    await write_registry(step.brokers, sources_topic(step.app), [encode_source(step.record)])
+    key, value = encode_state(Truncate(version(step.record.epoch, 0)))
+    producer = AIOKafkaProducer(bootstrap_servers=list(step.brokers), acks="all")
+    await producer.start()
+    try:
+        for partition in range(step.partitions):
+            await producer.send_and_wait(state_topic(step.app, step.table), value, key, partition=partition)
+    finally:
+        await producer.stop()
+    TopicsAdmin(step.brokers).reset(resolve_group(step.app), step.record.topic, step.start)
+
+
+def _raw_topics(settings: Settings) -> dict[str, TableId]:
+    return {
+        raw_topic(settings.sources[table.source].prefix, table.table): table for table in settings.tables()
+    }
