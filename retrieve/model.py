@@ -5,9 +5,12 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from core.state import Json
-from embed.model import Scope
+from embed.model import Manifest, Scope
 
 Channel: TypeAlias = Literal["dense", "sparse"]
+SourceStatus: TypeAlias = Literal["ok", "unreachable", "unknown"]
+"""How the position of a source is known: read lately; not readable now (positions stand still);
+or nobody says one (no connector configured, or none committed yet)."""
 Rows: TypeAlias = tuple[Mapping[str, Json], ...]
 
 
@@ -17,7 +20,9 @@ class Question:
 
     `state`: view name -> key text of the entry to join. `filters`: metadata column -> allowed values.
     `min_position`: source -> position the answer should cover. `max_staleness_ms`: wait until
-    everything committed so long ago is covered. Both waits end after `wait_seconds`.
+    everything that reached the raw log so long ago is covered. Both waits end after `wait_seconds`,
+    and the evidence says whether they were met. `claims`: the caller's verified claims, for views
+    that declare one. `profile` only labels metrics.
     """
 
     query: str
@@ -29,6 +34,8 @@ class Question:
     min_position: Mapping[str, str] = field(default_factory=dict)
     max_staleness_ms: int | None = None
     wait_seconds: float = 2.0
+    claims: Mapping[str, str] = field(default_factory=dict)
+    profile: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +63,24 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class AsOf:
-    """Everything that the source committed up to `position` is in the answer."""
+    """Everything that the source committed up to `position` is in the answer.
 
-    position: str
+    `position` is None until one is known to be covered (see `Freshness.source_status`).
+    `committed_at`: the source's commit time (ms since 1970) of the newest change known to be
+    covered, so an idle source has an old time beside a current position; None before any.
+    """
+
+    position: str | None
     committed_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Freshness:
-    """How fresh the evidence is. Lags in ms; 0: nothing is known to be missing."""
+    """How fresh the evidence is. Lags in ms; 0: nothing is known to be missing.
+
+    A lag is the age of the oldest change that is known to be missing: from the raw log to the
+    index, and from the raw log to the state view.
+    """
 
     as_of: Mapping[str, AsOf]
     index_lag_ms: int
@@ -73,6 +89,7 @@ class Freshness:
     reached_min_position: bool | None
     """None where no position was asked for."""
     reached_max_staleness: bool | None = None
+    source_status: Mapping[str, SourceStatus] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,3 +124,34 @@ class Evidence:
     state: Mapping[str, Rows]
     freshness: Freshness
     explanation: Explanation
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One chunk of a document, in its order."""
+
+    chunk_id: str
+    ordinal: int
+    text: str
+    version: int
+    """Of the row that wrote the chunk first or last fenced it; at most the manifest's."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentView:
+    """A document as it is searchable now, beside its row as the source has it now."""
+
+    manifest: Manifest
+    chunks: tuple[Passage, ...]
+    row: Mapping[str, Json]
+    row_version: int
+    stale: bool
+    freshness: Freshness
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentPage:
+    """Manifests that the caller may see, in order of id; `after` (a key's text) continues, None at the end."""
+
+    manifests: tuple[Manifest, ...]
+    after: str | None

@@ -36,19 +36,19 @@ class Broker(Process):
         self.log = settings.logs / "broker.log"
 
     def launch(self) -> bool:
-        """Start it; False if it runs. It is ready when `wait_ready` returns."""
         if self.is_running():
             return False
         self._data.mkdir(parents=True, exist_ok=True)
         file = _configure(self._settings, "server", server_properties(self._settings, self._data))
         if not (self._data / "meta.properties").exists():
             self._format(file)
-        self.start(Command(_java(self._java(), self._settings, "kafka.Kafka", file, _PROVIDERS + "none"), self.log))
+        self.spawn(
+            Command(_java(self._java(), self._settings, "kafka.Kafka", file, _PROVIDERS + "none"), self.log)
+        )
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Until a client can list topics. Raises TransientError, with the log's end, if it does not come up."""
-        wait_until(self._answers, timeout_s=timeout_s, what="the broker", failed=lambda: _ended(self, self.log))
+        wait_until(self._answers, timeout_s=timeout_s, what="the broker", failed=lambda: self.ended(self.log))
 
     def _answers(self) -> bool:
         if not ports.is_open(self._settings.ports.kafka):
@@ -65,7 +65,9 @@ class Broker(Process):
         argv = [*java, "format", "-t", self._cluster_id, "-c", str(file)]
         done = subprocess.run(argv, capture_output=True, text=True, check=False, cwd="/")
         if done.returncode != 0:
-            raise ConfigurationError(f"Kafka's folder {self._data} could not be formatted: {done.stderr.strip()}")
+            raise ConfigurationError(
+                f"Kafka's folder {self._data} could not be formatted: {done.stderr.strip()}"
+            )
 
 
 class Connect(Process):
@@ -79,17 +81,17 @@ class Connect(Process):
         self.log = settings.logs / "connect.log"
 
     def launch(self) -> bool:
-        """Start it; False if it runs. It is ready when `wait_ready` returns."""
         if self.is_running():
             return False
         file = _configure(self._settings, "connect", connect_properties(self._settings))
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
-        self.start(Command(_java(self._java(), self._settings, main, file, _PROVIDERS + _FILE_PROVIDER), self.log))
+        self.spawn(
+            Command(_java(self._java(), self._settings, main, file, _PROVIDERS + _FILE_PROVIDER), self.log)
+        )
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Until its REST answers. Raises TransientError, with the log's end, if it does not come up."""
-        wait_until(self._answers, timeout_s=timeout_s, what="Connect", failed=lambda: _ended(self, self.log))
+        wait_until(self._answers, timeout_s=timeout_s, what="Connect", failed=lambda: self.ended(self.log))
 
     def _answers(self) -> bool:
         if not ports.is_open(self._settings.ports.connect):
@@ -113,7 +115,3 @@ def _configure(settings: StackSettings, name: str, entries: dict[str, str]) -> P
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(properties(entries), encoding="utf-8")
     return file
-
-
-def _ended(process: Process, log: Path) -> str | None:
-    return None if process.is_running() else f"{process.name} ended at its start; the end of {log}:\n{tail(log)}"

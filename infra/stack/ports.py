@@ -45,9 +45,7 @@ def free_ports(count: int) -> list[int]:
 def owner(port: int, proc: Path = Path("/proc")) -> int | None:
     """The process that listens on the port; None where that cannot be known."""
     inodes = {
-        inode
-        for table in ("net/tcp", "net/tcp6")
-        for inode in listening_inodes(_read(proc / table), port)
+        inode for table in ("net/tcp", "net/tcp6") for inode in listening_inodes(_read(proc / table), port)
     }
     if not inodes:
         return None

@@ -62,7 +62,6 @@ class Postgres(Process):
         return psycopg.connect(self.dsn(user, database), autocommit=True, connect_timeout=5)
 
     def launch(self) -> bool:
-        """Start it, after making its cluster if there is none; False if it runs."""
         if self.is_running():
             return False
         passwords = self._passwords()
@@ -72,17 +71,13 @@ class Postgres(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Until it takes connections. Raises TransientError, with the log's end, if it does not come up."""
-
         def failed() -> str | None:
-            if self.is_running():
-                return None
-            end = tail(self.log)
-            if "still in use" in end:
+            reason = self.ended(self.log)
+            if reason is not None and "still in use" in reason:
                 # After kill -9 its last sessions take a moment to notice and let go of the memory.
                 self._start()
                 return None
-            return f"postgres ended at its start; the end of {self.log}:\n{end}"
+            return reason
 
         wait_until(self._answers, timeout_s=timeout_s, what="postgres", failed=failed)
 
@@ -94,10 +89,16 @@ class Postgres(Process):
         return False
 
     def _start(self) -> None:
-        argv = [str(self._folder() / "postgres"), "-D", str(self._cluster), "-p", str(self._settings.ports.pg)]
+        argv = [
+            str(self._folder() / "postgres"),
+            "-D",
+            str(self._cluster),
+            "-p",
+            str(self._settings.ports.pg),
+        ]
         for name, value in _OPTIONS.items():
             argv += ["-c", f"{name}={value}"]
-        self.start(Command(argv, self.log, environ=_ENVIRON, user=server_user()))
+        self.spawn(Command(argv, self.log, environ=_ENVIRON, user=server_user()))
 
     def _initdb(self, password: str) -> None:
         """A cluster is whole or absent: it is made aside and renamed."""

@@ -54,8 +54,28 @@ class Process:
     def is_running(self) -> bool:
         return self.pid is not None
 
-    def start(self, command: Command) -> int:
-        """Start it, detached, output appended to its log. Returns the pid."""
+    def ended(self, log: Path) -> str | None:
+        """Why there is nothing to wait for: it ended, and what it said last; None while it runs."""
+        return (
+            None if self.is_running() else f"{self.name} ended at its start; the end of {log}:\n{tail(log)}"
+        )
+
+    def launch(self) -> bool:
+        """Start it without waiting; False if it runs already."""
+        raise NotImplementedError
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Until it serves. Raises TransientError, with the end of its log, if it does not come up."""
+        raise NotImplementedError
+
+    def start(self) -> bool:
+        """Start it and wait until it serves; False if it ran already."""
+        launched = self.launch()
+        self.wait_ready()
+        return launched
+
+    def spawn(self, command: Command) -> int:
+        """Run the command, detached, output appended to its log. Returns the pid."""
         command.log.parent.mkdir(parents=True, exist_ok=True)
         with command.log.open("ab") as log:
             child = subprocess.Popen(

@@ -40,7 +40,9 @@ def _role(admin: psycopg.Connection[Any], name: str, rights: str, password: str)
         # S608 does not apply: rights is one of two constants above.
         admin.execute(
             sql.SQL("CREATE ROLE {} {} PASSWORD {}").format(
-                sql.Identifier(name), sql.SQL(rights), sql.Literal(password)  # type: ignore[arg-type]
+                sql.Identifier(name),
+                sql.SQL(rights),
+                sql.Literal(password),  # type: ignore[arg-type]
             )
         )
 

@@ -1,34 +1,26 @@
-"""The whole stack: what is started, in which order, and what is said about it."""
+"""The whole stack: what is started, in which order, and what is known of it."""
 
 import fcntl
-import os
 import secrets
-import subprocess
-import sys
 import time
 import uuid
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any
 
-from connectors.deploy import deploy
-from connectors.preset import derived_name
-from connectors.rest import ConnectClient, ConnectorStatus
+from connectors.deploy import cause, deploy
+from connectors.rest import ConnectClient
 from connectors.spec import read_spec, write_spec
 from core.errors import ConfigurationError, TailraceError
 from infra.stack import jars, ports, shop, tools
-from infra.stack.config import OWNER, connector_spec, tailrace_yaml
+from infra.stack.config import connector_spec, tailrace_yaml
 from infra.stack.kafka import Broker, Connect
 from infra.stack.postgres import Postgres, cluster_folder
 from infra.stack.processes import Process
-from infra.stack.service import Tailrace
-from infra.stack.settings import REPOSITORY, Memory, Ports, StackSettings, remove
-
-Say = Callable[[str], None]
+from infra.stack.service import Tailrace, apply_topics
+from infra.stack.settings import Memory, Ports, StackSettings, remove, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,23 +29,34 @@ class PieceStatus:
     up: bool
     pid: int | None
     where: str
-    log: str
     detail: str = ""
 
 
 class Stack:
-    """One local stack. Every method may be called from any process at any time; `up` mends what is down."""
+    """One local stack: the code behind `make up`, and the handle of the end-to-end tests.
 
-    def __init__(self, settings: StackSettings, say: Say = lambda _: None) -> None:
+    The pieces (`postgres`, `broker`, `connect`, `tailrace`) can be started, stopped and killed one by
+    one; `up` starts whatever is down. Any process may hold a handle to the same folder.
+    """
+
+    def __init__(self, settings: StackSettings, say: Callable[[str], None] = lambda _: None) -> None:
         self.settings = settings
         self._say = say
         self._tools: tools.Tools | None = None
-        settings.directory.mkdir(parents=True, exist_ok=True)
-        self.memory = Memory.read(settings.directory) or _remember(settings)
-        self.postgres = Postgres(settings, self.memory.cluster, lambda: self._found().postgres)
-        self.broker = Broker(settings, self.memory.kafka_cluster_id, lambda: self._found().java)
+        self._open(Memory.read(settings.directory) or _fresh(settings, located=False))
+
+    def _open(self, memory: Memory) -> None:
+        settings = self.settings
+        self.memory = memory
+        self.postgres = Postgres(settings, memory.cluster, lambda: self._found().postgres)
+        self.broker = Broker(settings, memory.kafka_cluster_id, lambda: self._found().java)
         self.connect = Connect(settings, lambda: self._found().java)
         self.tailrace = Tailrace(settings)
+
+    @property
+    def pieces(self) -> tuple[Process, ...]:
+        """In the order in which they are started."""
+        return (self.postgres, self.broker, self.connect, self.tailrace)
 
     @property
     def brokers(self) -> str:
@@ -66,3 +69,189 @@ class Stack:
     @property
     def http_url(self) -> str:
         return self.tailrace.url
+
+    @property
+    def connector(self) -> str:
+        """The connector's name on Connect."""
+        return self.settings.app
+
+    def dsn(self) -> str:
+        """The shop's database as the owner of its tables."""
+        return self.postgres.dsn()
+
+    def sql(self, statement: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement as the owner of the shop's tables, committed; return its rows, if it has any."""
+        with self.postgres.connect() as connection:
+            cursor = connection.execute(statement.encode(), parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def up(self, *, with_tailrace: bool = True) -> list[str]:
+        """Start what is down, in order, and wait until all serve. Returns what was changed.
+
+        Raises ConfigurationError, before anything is started, for a taken port or a missing program.
+        """
+        self.settings.directory.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._remember()
+            self._check_ports(with_tailrace=with_tailrace)
+            changed = self._start_stores()
+            changed += self._fill()
+            changed += self._deploy(with_tailrace=with_tailrace)
+            if with_tailrace:
+                changed += self._start_tailrace()
+            return changed
+
+    def down(self) -> list[str]:
+        """Stop what runs, last started first. Returns what was stopped. The data stay."""
+        if not self.settings.directory.exists():
+            return []
+        with self._locked():
+            stopped = []
+            for piece in reversed(self.pieces):
+                if piece.is_running():
+                    self._say(f"stopping {piece.name}")
+                    piece.stop()
+                    stopped.append(piece.name)
+            return stopped
+
+    def clean(self) -> list[str]:
+        """Delete the folder and the cluster. Raises ConfigurationError while anything runs."""
+        running = [piece.name for piece in self.pieces if piece.is_running()]
+        if running:
+            raise ConfigurationError(f"{', '.join(running)} still running: `make down` first")
+        return [str(path) for path in remove(self.settings.directory)]
+
+    def status(self) -> list[PieceStatus]:
+        """Each piece, and the connector, as they are now."""
+        where = {
+            "postgres": f"{ports.LOOPBACK}:{self.settings.ports.pg}",
+            "broker": self.brokers,
+            "connect": self.connect_url,
+            "tailrace": self.http_url,
+        }
+        found = [PieceStatus(p.name, p.is_running(), p.pid, where[p.name]) for p in self.pieces]
+        return [*found[:3], self._connector_status(), found[3]]
+
+    def _connector_status(self) -> PieceStatus:
+        where = f"{self.connect_url}/connectors/{self.connector}"
+        if not self.connect.is_running():
+            return PieceStatus("connector", False, None, where, "Connect is down")
+        try:
+            with ConnectClient(self.connect_url, patience=2.0) as client:
+                status = client.status(self.connector)
+        except TailraceError as error:
+            return PieceStatus("connector", False, None, where, str(error))
+        if status is None:
+            return PieceStatus("connector", False, None, where, "not deployed")
+        detail = cause(status.failure) if status.failure else status.state
+        return PieceStatus("connector", status.running, None, where, detail)
+
+    def _start_stores(self) -> list[str]:
+        stores = (self.postgres, self.broker, self.connect)
+        down = [piece.name for piece in stores if not piece.is_running()]
+        if down:
+            jars.fetch(self.settings.jars_folder, self._found().mvn, self._say)
+            self._say(f"starting {', '.join(down)}")
+        self.postgres.launch()
+        self.broker.start()
+        self.connect.launch()
+        self.postgres.wait_ready()
+        return [f"started {name}" for name in down]
+
+    def _fill(self) -> list[str]:
+        loaded = shop.prepare(self.postgres, self.settings.prefix)
+        if loaded:
+            self._say(f"loaded {loaded} rows of the sample shop")
+        return [f"loaded {loaded} rows"] if loaded else []
+
+    def _deploy(self, *, with_tailrace: bool) -> list[str]:
+        write_private(self.settings.config_path, tailrace_yaml(self.settings, self.memory))
+        file = self.settings.directory / "connector.yaml"
+        write_spec(connector_spec(self.settings, self.memory), file)
+        if with_tailrace and not self.tailrace.is_running():
+            apply_topics(self.settings.config_path)
+        self.connect.wait_ready()
+        spec = read_spec(file)
+        with ConnectClient(self.connect_url, patience=30.0) as client:
+            known = client.config(spec.name)
+            status = client.status(spec.name)
+            wanted = {**spec.full_config(), "name": spec.name}
+            if known == wanted and status is not None and status.running:
+                return []
+            self._say(f"deploying the connector {spec.name}")
+            deploy(client, spec)
+        # Connect of a second start finds its connector again by itself: that is no change.
+        return [] if known == wanted else [f"deployed the connector {spec.name}"]
+
+    def _start_tailrace(self) -> list[str]:
+        if self.tailrace.is_running():
+            self.tailrace.wait_ready()
+            return []
+        self._say("starting tailrace: worker and query service")
+        self.tailrace.start()
+        return ["started tailrace"]
+
+    def _found(self) -> tools.Tools:
+        if self._tools is None:
+            version = self.memory.cluster / "PG_VERSION"
+            major = int(version.read_text(encoding="ascii")) if version.exists() else None
+            need_mvn = not jars.complete(self.settings.jars_folder)
+            self._tools = tools.find(need_mvn=need_mvn, say=self._say, cluster_major=major)
+        return self._tools
+
+    def _check_ports(self, *, with_tailrace: bool) -> None:
+        chosen = self.settings.ports
+        needed = {
+            "pg": self.postgres,
+            "kafka": self.broker,
+            "kafka_controller": self.broker,
+            "connect": self.connect,
+            **({"http": self.tailrace} if with_tailrace else {}),
+        }
+        taken = {
+            Ports.variable(name): (port, ports.owner(port))
+            for name, piece in needed.items()
+            if not piece.is_running() and not ports.is_free(port := getattr(chosen, name))
+        }
+        if taken:
+            raise ConfigurationError(ports.complaint(taken))
+
+    def _remember(self) -> None:
+        """Write the folder's memory on its first start, and after that only ports that were changed."""
+        known = Memory.read(self.settings.directory)
+        if known is None:
+            known = _fresh(self.settings, located=True)
+            if not known.cluster.is_relative_to(self.settings.directory):
+                self._say(
+                    f"the user postgres cannot enter {self.settings.directory}:"
+                    f" the database goes to {known.cluster}"
+                )
+                known.cluster.parent.mkdir(parents=True, exist_ok=True)
+                known.write(known.cluster.parent)
+            known.write(self.settings.directory)
+        self._open(known)
+        if known.ports == self.settings.ports:
+            return
+        running = [piece.name for piece in self.pieces if piece.is_running()]
+        if running:
+            raise ConfigurationError(
+                f"{', '.join(running)} run on the ports {known.ports}: `make down` before you change them"
+            )
+        self._open(replace(known, ports=self.settings.ports))
+        self.memory.write(self.settings.directory)
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One `up` or `down` at a time."""
+        with (self.settings.directory / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _fresh(settings: StackSettings, *, located: bool) -> Memory:
+    return Memory(
+        ports=settings.ports,
+        cluster=cluster_folder(settings.directory) if located else settings.directory / "pg",
+        placeholder=f"__uv_{secrets.token_hex(8)}__",
+        kafka_cluster_id="t" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:],
+    )

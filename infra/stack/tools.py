@@ -99,7 +99,9 @@ def _postgres_folders() -> list[Path]:
         at.append(Path(_output(["pg_config", "--bindir"]).strip()))
     for pattern in ("usr/lib/postgresql/*/bin", "opt/homebrew/opt/postgresql*/bin", "usr/pgsql-*/bin"):
         at.extend(Path("/").glob(pattern))
-    return [folder for folder in dict.fromkeys(at) if all((folder / n).exists() for n in ("initdb", "postgres"))]
+    return [
+        folder for folder in dict.fromkeys(at) if all((folder / n).exists() for n in ("initdb", "postgres"))
+    ]
 
 
 def _missing(wanted: Iterable[str], cluster_major: int | None) -> list[str]:
@@ -117,7 +119,9 @@ def _install(missing: list[str], say: Callable[[str], None]) -> None:
     if apt is None or (sudo and shutil.which("sudo") is None):
         return
     packages = [_APT[name] for name in missing]
-    say(f"installing {', '.join(packages)} with apt-get (Debian also starts a database of its own on port 5432)")
+    say(
+        f"installing {', '.join(packages)} with apt-get (Debian also starts a database of its own on port 5432)"
+    )
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
         done = subprocess.run([*sudo, apt, *step], env=env, capture_output=True, text=True, check=False)

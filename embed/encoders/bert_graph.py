@@ -1,0 +1,136 @@
+"""BERT with pooling as an OpenVINO graph, built straight from a model folder's weights.
+
+Neither torch, onnx nor transformers takes part: `model.safetensors` and `config.json` hold all.
+"""
+
+import sys
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from core.errors import ConfigurationError
+from embed.encoders.model_folder import ModelFolder
+
+# Importing openvino starts a thread that reports its use over the network and writes into the
+# home folder, where it finds this package. With None here the import of it fails, quietly.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] - the documented way to hide a module
+
+import openvino as ov  # noqa: E402 - after the line above
+from openvino import opset13 as op  # noqa: E402 - the same
+
+_GELU: Final = {"gelu": "erf", "gelu_new": "tanh"}
+_MASKED: Final = -1e4
+"""Added to the attention score of padding: exp() of it is 0, and it fits bf16."""
+
+
+def build_graph(model: ModelFolder) -> ov.Model:
+    """The graph from (input_ids, attention_mask), both i64 of texts x tokens, to one vector of length 1 a text.
+
+    Raises ConfigurationError for another architecture than BERT with absolute positions, or for
+    weights that are missing or cannot be read.
+    """
+    return _Bert(model).graph()
+
+
+def require_bert(model: ModelFolder) -> None:
+    """Raises ConfigurationError if this is no BERT as `build_graph` knows it."""
+    kind = model.config.get("model_type")
+    positions = model.config.get("position_embedding_type", "absolute")
+    activation = model.config.get("hidden_act", "gelu")
+    if kind != "bert" or positions != "absolute" or activation not in _GELU:
+        raise ConfigurationError(
+            f"{model.folder}: model_type {kind} (positions {positions}, activation {activation}) is not"
+            " supported: the openvino encoder takes bert with absolute positions and gelu;"
+            " use the encoder kind sentence-transformers"
+        )
+
+
+def _constant(value: Any, kind: Any = np.float32) -> Any:
+    return op.constant(np.ascontiguousarray(value, dtype=kind))
+
+
+def _integers(*values: int) -> Any:
+    return _constant(list(values), np.int64)
+
+
+class _Bert:
+    def __init__(self, model: ModelFolder) -> None:
+        require_bert(model)
+        self._model = model
+        self._file = model.folder / "model.safetensors"
+        try:
+            self._weights: dict[str, NDArray[Any]] = load_file(self._file)
+            self._hidden = int(model.config["hidden_size"])
+            self._heads = int(model.config["num_attention_heads"])
+            self._layers = int(model.config["num_hidden_layers"])
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
+            raise ConfigurationError(f"{self._file} and its config.json cannot be used: {error!r}") from error
+        self._epsilon = float(model.config.get("layer_norm_eps", 1e-12))
+        self._activation = _GELU[model.config.get("hidden_act", "gelu")]
+
+    def graph(self) -> ov.Model:
+        ids, present = (
+            op.parameter(ov.PartialShape([-1, -1]), ov.Type.i64, name=name)
+            for name in ("input_ids", "attention_mask")
+        )
+        mask = op.convert(present, "f32")
+        # Batch x 1 x 1 x length: the same for each head and each asking token.
+        bias = op.multiply(op.subtract(_constant(1.0), mask), _constant(_MASKED))
+        bias = op.unsqueeze(bias, _integers(1, 2))
+        x = self._embeddings(ids)
+        for number in range(self._layers):
+            x = self._layer(x, bias, f"encoder.layer.{number}")
+        vectors = op.normalize_l2(self._pool(x, mask), _integers(1), 1e-12, "max")
+        return ov.Model([vectors], [ids, present], self._model.folder.name)
+
+    def _weight(self, name: str) -> NDArray[Any]:
+        for known in (name, f"bert.{name}"):
+            if known in self._weights:
+                return self._weights[known]
+        raise ConfigurationError(f"{self._file}: no tensor {name}: these are not the weights of a BERT")
+
+    def _linear(self, x: Any, name: str) -> Any:
+        product = op.matmul(x, _constant(self._weight(f"{name}.weight")), False, True)
+        return op.add(product, _constant(self._weight(f"{name}.bias")))
+
+    def _norm(self, x: Any, name: str) -> Any:
+        normal = op.mvn(x, _integers(-1), True, self._epsilon, "INSIDE_SQRT")
+        scaled = op.multiply(normal, _constant(self._weight(f"{name}.weight")))
+        return op.add(scaled, _constant(self._weight(f"{name}.bias")))
+
+    def _embeddings(self, ids: Any) -> Any:
+        """Word + position + the one token type of single texts."""
+        axis = _constant(0, np.int64)
+        length = op.gather(op.shape_of(ids), _integers(1), axis)
+        table = _constant(self._weight("embeddings.position_embeddings.weight"))
+        positions = op.slice(table, _integers(0), length, _integers(1), _integers(0))
+        words = op.gather(_constant(self._weight("embeddings.word_embeddings.weight")), ids, axis)
+        kind = _constant(self._weight("embeddings.token_type_embeddings.weight")[0])
+        return self._norm(
+            op.add(op.add(words, op.unsqueeze(positions, axis)), kind), "embeddings.LayerNorm"
+        )
+
+    def _layer(self, x: Any, bias: Any, name: str) -> Any:
+        """Attention and feed-forward, each with its residual and its norm after it."""
+        split = _integers(0, 0, self._heads, self._hidden // self._heads)
+        swap = _integers(0, 2, 1, 3)
+        query, key, value = (
+            op.transpose(op.reshape(self._linear(x, f"{name}.attention.self.{part}"), split, True), swap)
+            for part in ("query", "key", "value")
+        )
+        attended = op.scaled_dot_product_attention(query, key, value, bias, causal=False)
+        attended = op.reshape(op.transpose(attended, swap), _integers(0, 0, self._hidden), True)
+        attended = self._linear(attended, f"{name}.attention.output.dense")
+        x = self._norm(op.add(attended, x), f"{name}.attention.output.LayerNorm")
+        inner = op.gelu(self._linear(x, f"{name}.intermediate.dense"), self._activation)
+        return self._norm(op.add(self._linear(inner, f"{name}.output.dense"), x), f"{name}.output.LayerNorm")
+
+    def _pool(self, x: Any, mask: Any) -> Any:
+        if self._model.pooling == "cls":
+            return op.gather(x, _constant(0, np.int64), _constant(1, np.int64))
+        column = op.unsqueeze(mask, _integers(-1))
+        total = op.reduce_sum(op.multiply(x, column), _integers(1))
+        return op.divide(total, op.maximum(op.reduce_sum(column, _integers(1)), _constant(1e-9)))

@@ -1,0 +1,200 @@
+"""BERT sentence encoders on the CPU, through OpenVINO: no torch, no download, no model server.
+
+A model is loaded once and gives several encoders, which share its weights: one with all cores
+for documents and one with a single thread for questions, so that a question never waits behind
+a batch. A word of more than 100 characters is one unknown token (the tokenizer's rule): its
+letters are not in the vector, though they are in the index's text.
+"""
+
+import os
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from hashlib import blake2b, file_digest
+from pathlib import Path
+from typing import Any, Final, Literal, Self, TypeAlias
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
+from embed.encoder import Kind
+from embed.encoders.bert_graph import build_graph, ov, require_bert
+from embed.encoders.model_folder import ModelFolder, read_json, resolve_model
+from embed.model import Vector
+
+Precision: TypeAlias = Literal["bf16", "f32"]
+
+_PADDED_TOKENS: Final = 4096
+"""Of one batch: large enough for the matrix units, small enough to stay in the caches."""
+
+# One thread tokenizes: it costs some percent of encoding, and the tokenizers' own threads would
+# take cores from questions, and warn at each fork. The operator's own choice wins.
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+class OpenVinoModel:
+    """One model in memory: graph and tokenizer. Its encoders share them."""
+
+    def __init__(self, model: ModelFolder, precision: Precision) -> None:
+        require_bert(model)
+        self.precision = precision
+        self.longest = model.longest
+        self.prefixes = model.prefixes
+        self.tokenizer = _tokenizer(model.folder / "tokenizer.json")
+        self.graph: Any = build_graph(model)
+        self.dimensions = int(model.config["hidden_size"])
+        marks = int(self.tokenizer.num_special_tokens_to_add(False))
+        prefixes = self.tokenizer.encode_batch_fast(list(model.prefixes.values()), add_special_tokens=False)
+        self.max_tokens = model.longest - marks - max(len(prefix.ids) for prefix in prefixes)
+        self.fingerprint = _fingerprint(model, precision)
+
+    @classmethod
+    def load(cls, model: str | Path, precision: Literal["auto", "bf16", "f32"] = "auto") -> Self:
+        """Read a model: a folder, or a name that `resolve_model` knows.
+
+        `auto` is bf16 where the CPU has it, else f32. Raises ConfigurationError if the model is not
+        here or is no BERT, or if bf16 is asked for and the CPU has none (emulated, it would be slow).
+        """
+        native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if precision == "bf16" and not native:
+            raise ConfigurationError("encoder.precision: this CPU has no bf16: write auto or f32")
+        chosen: Precision = "bf16" if native and precision != "f32" else "f32"
+        return cls(ModelFolder.read(resolve_model(str(model))), chosen)
+
+    def encoder(self, threads: int | None = None) -> "OpenVinoTextEncoder":
+        """An encoder with so many threads, by default one for each core that this process may use."""
+        return OpenVinoTextEncoder(self, threads or _cores())
+
+
+class OpenVinoTextEncoder:
+    """Texts to vectors of one model; implements embed.encoder.Encoder.
+
+    Calls from several threads wait for each other; the GIL is free while the model computes.
+    In bf16 a text's vector depends slightly on the batch (cosine at least 0.9999): compare texts,
+    never vectors.
+    """
+
+    def __init__(self, model: OpenVinoModel, threads: int) -> None:
+        self._model = model
+        self.fingerprint = model.fingerprint
+        self.dimensions = model.dimensions
+        self.max_tokens = model.max_tokens
+        self._lock = threading.Lock()
+        options = {
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": model.precision,
+            # Bound to cores, two encoders of one process would meet on the same one.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            self._request: Any = ov.Core().compile_model(model.graph, "CPU", options).create_infer_request()
+        except RuntimeError as error:
+            raise ConfigurationError(f"OpenVINO cannot compile the encoder: {error}") from error
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._model.precision}, {self.dimensions} dimensions)"
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self._ids(texts, add_special_tokens=False)]
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        prefix = self._model.prefixes[kind]
+        rows = self._ids([prefix + text for text in texts] if prefix else texts, add_special_tokens=True)
+        lengths = [len(row) for row in rows]
+        for place, length in enumerate(lengths):
+            if length > self._model.longest:
+                tokens = length - self._model.longest + self.max_tokens
+                raise LimitError(
+                    f"text {place} has {tokens} tokens; the encoder takes {self.max_tokens}: cut it shorter"
+                )
+        vectors = np.empty((len(rows), self.dimensions), np.float32)
+        with self._lock:
+            for batch in batches(lengths, _PADDED_TOKENS):
+                vectors[batch] = self._infer([rows[place] for place in batch])
+        return vectors
+
+    def close(self) -> None:
+        """Give the memory back. The encoder takes no calls afterwards."""
+        with self._lock:
+            self._request = None
+
+    def _ids(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
+        try:
+            found = self._model.tokenizer.encode_batch_fast(
+                list(texts), add_special_tokens=add_special_tokens
+            )
+        except TypeError as error:  # what the tokenizer says to a lone surrogate
+            raise PermanentError("a text is not valid Unicode: it cannot be encoded") from error
+        return [encoding.ids for encoding in found]
+
+    def _infer(self, rows: Sequence[Sequence[int]]) -> Vector:
+        shape = len(rows), max(map(len, rows))
+        padded, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        for row, ids, present in zip(rows, padded, mask, strict=True):
+            ids[: len(row)] = row
+            present[: len(row)] = 1
+        try:
+            # The caller copies the rows out before the next call may use their memory again.
+            found: Vector = self._request.infer([padded, mask], share_inputs=True, share_outputs=True)[0]
+        except RuntimeError as error:
+            raise TransientError(f"OpenVINO failed on a batch of {shape[0]} texts: {error}") from error
+        return found
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Places of texts of similar length, each place once; padded, a batch holds at most `budget` tokens.
+
+    A text longer than the budget is a batch of its own.
+    """
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[place] * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _tokenizer(file: Path) -> Tokenizer:
+    """The folder's tokenizer, without the padding and the cut that its file carries."""
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises no narrower one
+        raise ConfigurationError(f"{file}: cannot be read: {error}") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+def _fingerprint(model: ModelFolder, precision: Precision) -> str:
+    """Hash of everything that decides a vector. Names of folders do not: moving a model changes nothing."""
+    said: Mapping[str, object] = {
+        "weights": _file_hash(model.folder / "model.safetensors"),
+        "tokenizer": _file_hash(model.folder / "tokenizer.json"),
+        "config": sorted(read_json(model.folder / "config.json").items()),
+        "pooling": model.pooling,
+        "normalised": True,
+        "longest": model.longest,
+        "prefixes": sorted(model.prefixes.items()),
+        "precision": precision,
+    }
+    return f"openvino-{precision}-{blake2b(repr(said).encode(), digest_size=16).hexdigest()}"
+
+
+def _file_hash(file: Path) -> str:
+    facts = file.stat()
+    return _sha256(file, facts.st_size, facts.st_mtime_ns)
+
+
+@lru_cache(maxsize=32)
+def _sha256(file: Path, _size: int, _mtime_ns: int) -> str:
+    """Of a file that has not changed since: 60 ms for 90 MB, so once a process."""
+    with file.open("rb") as opened:
+        return file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,87 @@
+"""Exit codes and messages of the command line, from outside."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMMANDS = (
+    "demo init dev worker serve topics query doc freshness doctor resync config version".split()
+)
+HEAVY = ("openai", "qdrant_client", "qdrant_edge", "openvino", "faust", "fastapi", "aiokafka", "pydantic")
+
+
+def _tailrace(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tailrace", *arguments], capture_output=True, text=True, check=False, cwd=cwd
+    )
+
+
+def test_help_names_every_command_and_loads_nothing_heavy() -> None:
+    code = (
+        "import sys\nfrom tailrace.cli import run\nassert run(['--help']) == 0\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(command in done.stdout for command in COMMANDS)
+    assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command: str) -> None:
+    done = _tailrace(command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nonsense"], "No such command"),
+        (["demo", "--nonsense"], "No such option"),
+        (["worker", "--config", "none.yaml"], "none.yaml does not exist: run `tailrace init`"),
+        (["query", "a", "--config", "none.yaml"], "none.yaml does not exist"),
+        (["topics", "plan", "--config", "none.yaml"], "none.yaml does not exist"),
+    ],
+)
+def test_wrong_usage_is_exit_2_with_one_clear_message(
+    arguments: list[str], said: str, tmp_path: Path
+) -> None:
+    done = _tailrace(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not done.stdout
+
+
+def test_a_service_that_is_down_is_exit_1_with_what_to_do(tmp_path: Path) -> None:
+    done = _tailrace("freshness", "--url", "http://127.0.0.1:9", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "tailrace dev" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_init_writes_a_configuration_that_loads_and_never_overwrites(tmp_path: Path) -> None:
+    assert _tailrace("init", "--app", "mine", cwd=tmp_path).returncode == 0
+    shown = _tailrace("config", "show", "--origin", "--json", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    values = json.loads(shown.stdout)
+    assert values["app"] == {"value": "mine", "origin": "tailrace.yaml:2"}
+    assert values["serve.port"]["origin"] == "default"
+    again = _tailrace("init", cwd=tmp_path)
+    assert again.returncode == 2
+    assert "--force" in again.stderr
+
+
+def test_two_inits_have_different_placeholders(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        _tailrace("init", name, cwd=tmp_path)
+    one, two = ((tmp_path / name / "tailrace.yaml").read_text() for name in ("a", "b"))
+    assert one != two
+
+
+def test_version_says_what_decides_results() -> None:
+    parts = json.loads(_tailrace("version", "--json").stdout)
+    assert {"tailrace", "python", "faust-streaming", "openvino"} <= set(parts)
