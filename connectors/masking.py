@@ -49,7 +49,7 @@ def masked_config(config: Mapping[str, str]) -> dict[str, str]:
 
 
 def masked_text(text: str, config: Mapping[str, str] | None = None) -> str:
-    """Foreign text (an error body, a trace) without the secrets of `config` or anything that looks like one."""
+    """Foreign text (an error body, a trace) without the secrets of `config` or what looks like one."""
     for key, value in (config or {}).items():
         # A value of one or two letters would tear holes into the text and hide nothing.
         if is_secret_key(key) and not is_reference(value) and len(value) > 2:  # noqa: PLR2004 - see above

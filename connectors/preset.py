@@ -124,7 +124,7 @@ def postgres_config(
 def heartbeat_query(table: str, name: str) -> str:
     """One row of the heartbeat table, written again at each beat: an idle database's slot moves on."""
     return (
-        f"INSERT INTO {table} (name, beat) VALUES ('{name}', now())"
+        f"INSERT INTO {table} (name, beat) VALUES ('{name}', now())"  # noqa: S608 - our own names
         " ON CONFLICT (name) DO UPDATE SET beat = EXCLUDED.beat"
     )
 

@@ -136,7 +136,7 @@ class ConnectClient:
         self._call("PUT", f"{_path(name)}/stop")
 
     def delete(self, name: str) -> None:
-        """Remove the connector. Its offsets, slot, publication and topics stay. None there: nothing happens."""
+        """Remove the connector. Its offsets, slot, publication and topics stay. None there: no error."""
         self._call("DELETE", _path(name), missing_is_none=True)
 
     def offsets(self, name: str) -> list[dict[str, Any]]:

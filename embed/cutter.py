@@ -52,7 +52,7 @@ _PROSE = (
 _PLAIN = re.compile(_PROSE + ")")
 _MARKDOWN = re.compile(_PROSE + r"|(?<=\n)(?=[ \t]*(?:[-*+>|]|\d{1,9}[.)]|#{1,6} )))")
 _FENCE = re.compile(
-    r"^[ ]{0,3}(```|~~~)(?![^\n]*\1).*?(?:\n[ ]{0,3}\1[^\n]*(?:\n(?:[ \t\r]*\n)*|\Z)|\Z)",
+    r"^[ ]{0,3}(```|~~~)(?![^\n]*\1).*?(?:\n[ ]{0,3}\1[`~ \t\r]*(?:\n(?:[ \t\r]*\n)*|\Z)|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 _HEADING = re.compile(r"#{1,6} ")

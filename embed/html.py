@@ -5,10 +5,11 @@ from html.parser import HTMLParser
 from typing import Final
 
 _BLOCKS: Final = frozenset(
-    "address article aside blockquote br div dl dt dd figure figcaption footer form header hr li main nav"
-    " ol p pre section table td th tr ul h1 h2 h3 h4 h5 h6".split()
+    {"address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "figure"}
+    | {"footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p"}
+    | {"pre", "section", "table", "td", "th", "tr", "ul"}
 )
-_HIDDEN: Final = frozenset({"script", "style", "template", "noscript"})
+_HIDDEN: Final = frozenset({"script", "style", "title"})
 _TIGHT: Final = frozenset({"li", "br", "tr", "td", "th", "dt", "dd"})
 
 

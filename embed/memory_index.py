@@ -143,9 +143,9 @@ class MemoryCollection:
         """Nothing here outlives the process."""
 
     def _visible(self, scope: Scope, filters: Mapping[str, Many[Json]]) -> Iterator[ChunkPoint]:
-        readers, wanted = set(scope_tokens(scope.groups)), filter_tokens(filters)
+        readers, wanted = set(scope_tokens(scope)), filter_tokens(filters)
         for point in self._chunks.values():
-            if point.tenant == scope.tenant and not readers.isdisjoint(reader_tokens(point.groups)):
+            if not readers.isdisjoint(reader_tokens(point.tenant, point.groups)):
                 facets = set(facet_tokens(point.metadata)) if wanted else set()
                 if all(not facets.isdisjoint(tokens) for tokens in wanted):
                     yield point

@@ -73,7 +73,7 @@ def manifest(change: Change, chunks: Sequence[Chunk], fingerprint: str) -> Manif
 def plan(
     old: Manifest | None, change: Change, chunks: Sequence[Chunk], fingerprint: str, *, rewrite: bool = False
 ) -> Plan:
-    """From the manifest that the index holds to this change; `chunks` are the desired ones, none for a removal.
+    """From the manifest in the index to this change, whose chunks these are (none for a removal).
 
     An equal version is no reason to stop: only an equal manifest is. Vectors of another encoder, and with
     `rewrite` all of them, are written again. The drop is fenced by the change's version: what a newer

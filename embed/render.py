@@ -174,7 +174,7 @@ def _environment() -> SandboxedEnvironment:
     # Text for a model, not a page: nothing is escaped.
     made = SandboxedEnvironment(
         undefined=StrictUndefined,
-        autoescape=False,  # noqa: S701 - see above
+        autoescape=False,
         finalize=lambda value: "" if value is None else value,
         keep_trailing_newline=True,
     )

@@ -59,6 +59,7 @@ class VectorStore:
     def __init__(self, path: Path | None, max_bytes: int, clock: Clock) -> None:
         self._path, self._max_bytes, self._clock = path, max_bytes, clock
         self._lock = threading.Lock()
+        self._bytes = 0
         self._connection = self._open()
 
     def get(self, fingerprint: str, texts: Sequence[str]) -> dict[str, Vector]:
@@ -68,7 +69,7 @@ class VectorStore:
         return {keys[key]: vector for key, vector in found.items()}
 
     def put(self, fingerprint: str, vectors: Mapping[str, Vector]) -> None:
-        """Store these, by text. A failure (say a full disk) is logged and costs a later embedding, no more."""
+        """Store these, by text. A failure (a full disk) is logged, and costs a later embedding."""
         hour = self._hour()
         rows = []
         for text, vector in vectors.items():

@@ -51,6 +51,9 @@ MAX_HEADERS: Final = 1_000
 
 Op: TypeAlias = Literal["c", "u", "d", "r"]
 
+_Moved: TypeAlias = tuple[RowKey | None, RowKey | None]
+"""The keys that a change of key names in its headers: the new one, the old one."""
+
 _OPS: Final = frozenset("cudrt")
 _NOTHING: Final[frozenset[str]] = frozenset()
 _SIGNAL_COLUMNS: Final = {"id", "type", "data"}
@@ -120,7 +123,7 @@ class Decoder:
 
     def decode(self, record: RawRecord) -> Event:
         """What `record` says. Raises DecodeError, ContractError or LimitError, nothing else."""
-        new_key, old_key = _moved(record.headers)
+        moved = _moved(record.headers)
         data = record.value
         if data is None:
             if record.key is None:
@@ -145,7 +148,7 @@ class Decoder:
             return TruncateChange(where.position, where.ts_ms or 0, where.streamed)
         if record.key is None:
             raise ContractError("a change without a key: the table needs a primary key")
-        return self._row(envelope, where, record.key, data, repaired, new_key, old_key)
+        return self._row(envelope, where, key_data=record.key, data=data, repaired=repaired, moved=moved)
 
     def key_of(self, record: RawRecord) -> RowKey | None:
         """The key of a record that may not be readable otherwise; None if it is not either."""
@@ -157,14 +160,7 @@ class Decoder:
             return None
 
     def _row(
-        self,
-        envelope: Envelope,
-        where: Where,
-        key_data: bytes,
-        data: bytes,
-        repaired: int,
-        new_key: RowKey | None,
-        old_key: RowKey | None,
+        self, envelope: Envelope, where: Where, *, key_data: bytes, data: bytes, repaired: int, moved: _Moved
     ) -> RowChange:
         key = self._key(key_data)
         mysql = where.is_mysql
@@ -187,8 +183,7 @@ class Decoder:
             RowKey.of(key),
             columns,
             absent,
-            new_key,
-            old_key,
+            *moved,
             None if envelope.op == "r" else where.streamed,
             where.position,
             where.ts_ms or 0,
@@ -248,8 +243,7 @@ class Decoder:
         return frozenset(absent) if absent else _NOTHING
 
 
-def _moved(headers: tuple[tuple[str, bytes], ...]) -> tuple[RowKey | None, RowKey | None]:
-    """The keys that a change of key names in its headers: the new one, the old one."""
+def _moved(headers: tuple[tuple[str, bytes], ...]) -> _Moved:
     if len(headers) > MAX_HEADERS:
         raise ContractError(f"{len(headers)} headers, above {MAX_HEADERS}: no connector writes so many")
     new_key = old_key = None

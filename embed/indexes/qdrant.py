@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection as Many
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from json import JSONDecodeError
 from math import ceil
 from typing import Any, Final, Literal, cast
 from uuid import UUID
@@ -33,6 +34,9 @@ OLDEST: Final = (1, 19)
 """First server with a corpus for BM25 statistics (and with `update_mode`)."""
 
 _RETRY_LATER: Final = frozenset({408, 409, 423, 425, 429})
+
+_FOREIGN: Final = (ValidationError, JSONDecodeError, UnicodeDecodeError, AssertionError)
+"""What the client raises for an answer that it cannot read; it asserts that there is a result."""
 
 
 class QdrantCollection(Points):
@@ -216,7 +220,7 @@ class QdrantIndex:
         # Also on one that stands: a process may have died between the two.
         with _border(f"collection {name}"):
             for key in codec.KEYWORDS:
-                tenant = key == "tenant" or None
+                tenant = key == "readers" or None
                 params = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=tenant)
                 self._client.create_payload_index(name, key, params, wait=True)
             number = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True)
@@ -288,15 +292,21 @@ def _border(place: str) -> Iterator[None]:
     except UnexpectedResponse as error:
         raise _answered(place, error) from error
     except ResponseHandlingException as error:
-        if isinstance(error.source, ValidationError):
-            raise ConfigurationError(
-                f"Qdrant, {place}: the answer was not Qdrant's; check index.url and the server's version"
-            ) from error
+        if isinstance(error.source, _FOREIGN):
+            raise _foreign(place) from error
         raise TransientError(f"Qdrant, {place}: no answer: {error.source!r}") from error
+    except _FOREIGN as error:
+        raise _foreign(place) from error
     except ValueError as error:
         if "not found" not in str(error):
             raise
         raise ConfigurationError(f"Qdrant, {place}: {error}") from error
+
+
+def _foreign(place: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"Qdrant, {place}: the answer was not Qdrant's; check index.url and the server's version"
+    )
 
 
 def _answered(place: str, error: UnexpectedResponse) -> ConfigurationError | TransientError:
@@ -346,7 +356,9 @@ def _visible(scope: Scope, filters: Mapping[str, Many[Json]]) -> list[models.Con
 
 
 def _any(key: str, values: list[str]) -> models.FieldCondition:
-    return models.FieldCondition(key=key, match=models.MatchAny(any=values))
+    single = len(values) == 1
+    match = models.MatchValue(value=values[0]) if single else models.MatchAny(any=values)
+    return models.FieldCondition(key=key, match=match)
 
 
 def _exactly(version: int) -> models.FieldCondition:

@@ -55,10 +55,9 @@ def _up(stack: Stack, *, with_tailrace: bool) -> int:
         print(f"tailrace  {stack.http_url}")
     print(f"logs      {stack.settings.logs}")
     print("\nTry: change a row, then ask.")
-    print(
-        f"""  psql "{stack.dsn()}" -c "UPDATE products SET description = description || ' New.' WHERE id = 201" """
-    )
-    ask = '{"query": "two person tent", "profile": "support"}'
+    change = "UPDATE articles SET body = body || ' Parcels to the moon take nine days.' WHERE id = 101"
+    print(f'  psql "{stack.dsn()}" -c "{change}"')
+    ask = '{"query": "How long does a parcel to the moon take?", "profile": "support"}'
     print(f"  curl -s {stack.http_url}/v1/search -H 'content-type: application/json' -d '{ask}'")
     return 0
 

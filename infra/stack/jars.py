@@ -1,5 +1,6 @@
 """Kafka, Connect and the connector as folders of jars, fetched once by Maven coordinates."""
 
+import fcntl
 import hashlib
 import shutil
 import subprocess
@@ -25,8 +26,15 @@ def complete(jars: Path) -> bool:
 def fetch(jars: Path, mvn: Path | None, say: Callable[[str], None]) -> bool:
     """Bring the jars here; False if all were there. A folder is whole or absent.
 
-    Raises ConfigurationError if Maven cannot, with its reason.
+    Stacks may share a folder. Raises ConfigurationError if Maven cannot, with its reason.
     """
+    jars.mkdir(parents=True, exist_ok=True)
+    with (jars / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _fetch(jars, mvn, say)
+
+
+def _fetch(jars: Path, mvn: Path | None, say: Callable[[str], None]) -> bool:
     fetched = False
     for pom, folder in _FOLDERS.items():
         target = jars / folder

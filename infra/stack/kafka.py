@@ -1,18 +1,18 @@
 """The broker and the Connect worker: two Java programs from one folder of jars."""
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-import subprocess
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from connectors.rest import ConnectClient
-from core.errors import ConfigurationError, TailraceError, TransientError
+from core.errors import ConfigurationError, TailraceError
 from infra.stack import ports
 from infra.stack.config import connect_properties, log4j_properties, properties, server_properties
-from infra.stack.processes import Command, Process, tail, wait_until
+from infra.stack.processes import Command, Process, wait_until
 from infra.stack.settings import StackSettings
 
 _HEAP: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")

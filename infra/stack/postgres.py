@@ -15,10 +15,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from core.errors import ConfigurationError, TransientError
+from core.errors import ConfigurationError
 from infra.stack.config import ADMIN, DATABASE, OWNER, REPLICATOR, properties
 from infra.stack.ports import LOOPBACK
-from infra.stack.processes import Command, Process, account, tail, wait_until
+from infra.stack.processes import Command, Process, account, wait_until
 from infra.stack.settings import StackSettings, write_private
 
 _OPTIONS: Final = {
@@ -167,7 +167,7 @@ def server_user() -> str | None:
 
 
 def cluster_folder(directory: Path) -> Path:
-    """Where the cluster goes: in the stack's folder, or elsewhere if the server's account cannot get there."""
+    """Where the cluster goes: in the stack's folder, or elsewhere if the server's account cannot enter."""
     user = server_user()
     if user is None:
         return directory / "pg"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from core.errors import TransientError
 
@@ -78,7 +78,7 @@ class Process:
         """Run the command, detached, output appended to its log. Returns the pid."""
         command.log.parent.mkdir(parents=True, exist_ok=True)
         with command.log.open("ab") as log:
-            child = subprocess.Popen(
+            child: subprocess.Popen[bytes] = subprocess.Popen(
                 list(command.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -109,7 +109,7 @@ class Process:
         return True
 
     def kill(self) -> bool:
-        """kill -9, and wait until it is gone. False if it was not running."""
+        """End it with kill -9, and wait until it is gone. False if it was not running."""
         pid = self.pid
         if pid is None:
             return False
@@ -159,7 +159,7 @@ def tail(log: Path, lines: int = 12) -> str:
         return "(no log)"
 
 
-def account(user: str | None) -> dict[str, object]:
+def account(user: str | None) -> dict[str, Any]:
     """Popen's arguments to run as `user`; none for ourselves."""
     if user is None:
         return {}

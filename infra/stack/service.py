@@ -11,7 +11,7 @@ import httpx2
 from core.errors import ConfigurationError
 from infra.stack import ports
 from infra.stack.processes import Command, Process, wait_until
-from infra.stack.settings import REPOSITORY, StackSettings
+from infra.stack.settings import REPOSITORY, Ports, StackSettings
 
 _PROGRAM: Final = (sys.executable, "-m", "tailrace")
 
@@ -57,5 +57,6 @@ def apply_topics(config: Path) -> None:
 
 
 def _environ() -> dict[str, str]:
-    """Ours without TAILRACE_…: those override configuration values, and the stack's own are no such."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TAILRACE_")}
+    """Ours without the stack's own variables: any other TAILRACE_… overrides a configuration value."""
+    own = {"TAILRACE_STACK_DIR", *map(Ports.variable, Ports.names())}
+    return {name: value for name, value in os.environ.items() if name not in own}

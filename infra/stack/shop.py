@@ -1,6 +1,6 @@
 """The sample shop in the database, and what a connector needs there. Safe to run again."""
 
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from psycopg import sql
@@ -34,15 +34,14 @@ def prepare(postgres: Postgres, prefix: str) -> int:
     return loaded
 
 
-def _role(admin: psycopg.Connection[Any], name: str, rights: str, password: str) -> None:
+def _role(admin: psycopg.Connection[Any], name: str, rights: LiteralString, password: str) -> None:
     known = admin.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [name]).fetchone()
     if known is None:
-        # S608 does not apply: rights is one of two constants above.
         admin.execute(
             sql.SQL("CREATE ROLE {} {} PASSWORD {}").format(
                 sql.Identifier(name),
                 sql.SQL(rights),
-                sql.Literal(password),  # type: ignore[arg-type]
+                sql.Literal(password),
             )
         )
 
@@ -70,7 +69,7 @@ def _load(owner: psycopg.Connection[Any]) -> int:
 def _connector_tables(owner: psycopg.Connection[Any]) -> None:
     statements = f"""
         CREATE TABLE IF NOT EXISTS {HEARTBEAT} (name text PRIMARY KEY, beat timestamptz NOT NULL);
-        CREATE TABLE IF NOT EXISTS {SIGNAL} (id varchar(64) PRIMARY KEY, type varchar(32) NOT NULL, data text);
+        CREATE TABLE IF NOT EXISTS {SIGNAL} (id text PRIMARY KEY, type text NOT NULL, data text);
         GRANT SELECT ON {", ".join(TABLES)} TO {REPLICATOR};
         GRANT SELECT, INSERT, UPDATE ON {HEARTBEAT} TO {REPLICATOR};
         GRANT SELECT, INSERT, DELETE ON {SIGNAL} TO {REPLICATOR};

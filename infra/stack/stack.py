@@ -2,7 +2,6 @@
 
 import fcntl
 import secrets
-import time
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence

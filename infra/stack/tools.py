@@ -119,9 +119,7 @@ def _install(missing: list[str], say: Callable[[str], None]) -> None:
     if apt is None or (sudo and shutil.which("sudo") is None):
         return
     packages = [_APT[name] for name in missing]
-    say(
-        f"installing {', '.join(packages)} with apt-get (Debian also starts a database of its own on port 5432)"
-    )
+    say(f"installing {', '.join(packages)} with apt-get (Debian also starts a database on port 5432)")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
         done = subprocess.run([*sudo, apt, *step], env=env, capture_output=True, text=True, check=False)

@@ -1,0 +1,127 @@
+"""Reads what `connectors/preflight.py` judges. Read-only, from the catalogs; no row of a user's table."""
+
+from collections.abc import Mapping
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg.rows import DictRow, dict_row
+
+from connectors.preflight import Column, Facts, Publication, Role, Slot, Table, Wanted
+from core.errors import ConfigurationError, TransientError
+
+_SERVER = """
+SELECT current_setting('server_version_num')::int / 10000 AS version,
+       current_setting('wal_level') AS wal_level,
+       (SELECT setting::int FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_mb,
+       current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots) AS free
+"""
+_ROLE = "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname = coalesce(%s, current_user)"
+_TABLE = """
+SELECT c.oid, c.relreplident::text AS identity, c.relkind = 'p' AS partitioned,
+       coalesce(has_table_privilege(r.oid, c.oid, 'SELECT'), false) AS readable,
+       coalesce(not i.indimmediate, false) AS deferrable,
+       coalesce((SELECT array_agg(a.attname::text ORDER BY k.place)
+                   FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
+                   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum), '{}') AS key
+  FROM pg_class c
+  LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+  LEFT JOIN pg_roles r ON r.rolname = coalesce(%(role)s, current_user)
+ WHERE c.oid = to_regclass(format('%%I.%%I', %(schema)s::text, %(table)s::text)) AND c.relkind IN ('r', 'p')
+"""
+_COLUMNS = """
+SELECT attname::text AS name, format_type(atttypid, NULL) AS type, attgenerated <> '' AS generated
+  FROM pg_attribute WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+_PUBLICATION = """
+SELECT pubname, puballtables, pubviaroot, pubinsert, pubupdate, pubdelete, pubtruncate,
+       coalesce((SELECT array_agg(schemaname || '.' || tablename) FROM pg_publication_tables t
+                  WHERE t.pubname = p.pubname), '{}') AS tables
+  FROM pg_publication p WHERE pubname = %s
+"""
+_SLOT = """
+SELECT slot_name, plugin, active, wal_status,
+       coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0)::bigint AS retained
+  FROM pg_replication_slots WHERE slot_name = %s
+"""
+
+
+def read_facts(dsn: str, wanted: Wanted, *, timeout_seconds: float = 5.0) -> Facts:
+    """Look at the database. `dsn` as libpq takes it.
+
+    Raises TransientError if it cannot be reached or asked, ConfigurationError for a dsn that is
+    none. No message holds the dsn: it may hold a password.
+    """
+    limit_ms = round(timeout_seconds * 1000)
+    try:
+        with psycopg.connect(
+            dsn,
+            autocommit=True,
+            connect_timeout=max(2, round(timeout_seconds)),
+            options=f"-c default_transaction_read_only=on -c statement_timeout={limit_ms}",
+            row_factory=dict_row,
+        ) as connection:
+            return _facts(connection, wanted)
+    except psycopg.ProgrammingError as error:
+        if error.sqlstate is None:
+            # libpq quotes the part that it could not read.
+            message = "the connection string cannot be read: write `host=… port=… dbname=… user=…` or a URL"
+            raise ConfigurationError(message) from None
+        raise ConfigurationError(f"the database refused to be looked at: {error}") from error
+    except psycopg.OperationalError as error:
+        raise TransientError(f"the database could not be asked: {error}") from error
+
+
+def _facts(connection: psycopg.Connection[DictRow], wanted: Wanted) -> Facts:
+    server = _one(connection, _SERVER, {})
+    if server is None:
+        raise AssertionError("a SELECT without FROM gives one row")
+    role = _one(connection, _ROLE, [wanted.role])
+    publication = _one(connection, _PUBLICATION, [wanted.publication])
+    slot = _one(connection, _SLOT, [wanted.slot])
+    tables = {name: _table(connection, name, wanted.role) for name in wanted.tables}
+    return Facts(
+        version=server["version"],
+        wal_level=server["wal_level"],
+        slot_wal_keep_mb=server["keep_mb"],
+        slots_free=server["free"],
+        role=None if role is None else Role(role["rolname"], role["rolsuper"], role["rolreplication"]),
+        tables={name: table for name, table in tables.items() if table is not None},
+        publication=None if publication is None else _publication(publication),
+        slot=None
+        if slot is None
+        else Slot(slot["slot_name"], slot["plugin"], slot["active"], slot["wal_status"], slot["retained"]),
+    )
+
+
+def _table(connection: psycopg.Connection[DictRow], name: str, role: str | None) -> Table | None:
+    schema, _, table = name.partition(".")
+    row = _one(connection, _TABLE, {"schema": schema, "table": table, "role": role})
+    if row is None:
+        return None
+    columns = connection.execute(_COLUMNS, [row["oid"]]).fetchall()
+    return Table(
+        name=name,
+        identity=row["identity"],
+        primary_key=tuple(row["key"]),
+        deferrable_key=row["deferrable"],
+        partitioned=row["partitioned"],
+        readable=row["readable"],
+        columns=tuple(Column(c["name"], c["type"], c["generated"]) for c in columns),
+    )
+
+
+def _publication(row: DictRow) -> Publication:
+    published = {what for what in ("insert", "update", "delete", "truncate") if row[f"pub{what}"]}
+    return Publication(
+        name=row["pubname"],
+        tables=frozenset(row["tables"]),
+        publishes=frozenset(published),
+        via_root=row["pubviaroot"],
+        all_tables=row["puballtables"],
+    )
+
+
+def _one(
+    connection: psycopg.Connection[DictRow], query: LiteralString, parameters: Mapping[str, Any] | list[Any]
+) -> DictRow | None:
+    return connection.execute(query, parameters).fetchone()

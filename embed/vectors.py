@@ -1,0 +1,89 @@
+"""Texts become vectors: from the store, from the index, and only then from the encoder."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+import numpy as np
+
+from core.errors import LimitError, PermanentError
+from core.metrics import ENCODE
+from embed.encoder import Encoder
+from embed.index import Collection
+from embed.model import Vector
+from embed.store import VectorStore
+
+TOGETHER: Final = 256
+"""Texts of one call of the encoder, which sorts and pads within it: what a crash may cost again."""
+
+
+@dataclass(slots=True)
+class Vectors:
+    """By text; a text that the encoder will never take is in `refused` instead."""
+
+    found: dict[str, Vector] = field(default_factory=dict)
+    refused: dict[str, PermanentError] = field(default_factory=dict)
+    paid: set[str] = field(default_factory=set)
+    """Texts that the encoder was called for."""
+
+
+class Vectorizer:
+    """Vectors of texts for one collection. What the encoder makes is checked and stored for the next time."""
+
+    def __init__(self, document: str, collection: Collection, encoder: Encoder, store: VectorStore) -> None:
+        self._document, self._collection = document, collection
+        self._encoder, self._store = encoder, store
+
+    def add(self, vectors: Vectors, texts: Iterable[str], old: Sequence[UUID]) -> None:
+        """Complete `vectors` with these texts. `old` are chunks that may carry some of them.
+
+        Raises TransientError if encoder or index may answer later; what was embedded before is stored.
+        """
+        missing = [text for text in dict.fromkeys(texts) if text not in vectors.found]
+        self._take(vectors, self._store.get(self._encoder.fingerprint, missing))
+        missing = [text for text in missing if text not in vectors.found]
+        if missing and old:
+            self._take(vectors, self._indexed(frozenset(missing), old))
+            missing = [text for text in missing if text not in vectors.found]
+        for at in range(0, len(missing), TOGETHER):
+            made, refused = self._encode(missing[at : at + TOGETHER])
+            self._store.put(self._encoder.fingerprint, made)
+            vectors.found |= made
+            vectors.refused |= refused
+            vectors.paid |= made.keys()
+
+    def _take(self, vectors: Vectors, known: dict[str, Vector]) -> None:
+        vectors.found.update((text, vector) for text, vector in known.items() if self._usable(vector))
+
+    def _indexed(self, missing: frozenset[str], old: Sequence[UUID]) -> dict[str, Vector]:
+        """The store is bounded, and another worker's: a document's own old chunks have vectors too."""
+        texts = {
+            one: chunk.text for one, chunk in self._collection.chunks(old).items() if chunk.text in missing
+        }
+        return {texts[one]: vector for one, vector in self._collection.vectors(list(texts)).items()}
+
+    def _encode(self, texts: Sequence[str]) -> tuple[dict[str, Vector], dict[str, PermanentError]]:
+        """A refusal is traced to its texts by halving: one text must not fail the others."""
+        try:
+            rows = self._called(texts)
+        except PermanentError as error:
+            if len(texts) == 1:
+                return {}, {texts[0]: error}
+            half = len(texts) // 2
+            (made, refused), (more, others) = self._encode(texts[:half]), self._encode(texts[half:])
+            return made | more, refused | others
+        made = {text: row for text, row in zip(texts, rows, strict=True) if self._usable(row)}
+        wrong = LimitError("the encoder gave a vector that is zero or not a number: check its model")
+        return made, {text: wrong for text in texts if text not in made}
+
+    def _called(self, texts: Sequence[str]) -> Vector:
+        with ENCODE.labels(self._document).time():
+            rows = self._encoder.encode(texts, kind="document")
+        wanted = (len(texts), self._collection.dimensions)
+        if rows.shape != wanted:
+            raise LimitError(f"the encoder gave an array of {rows.shape}, not {wanted}: check its model")
+        return rows
+
+    def _usable(self, vector: Vector) -> bool:
+        return vector.shape == (self._collection.dimensions,) and 0 < float(np.dot(vector, vector)) < np.inf

@@ -1,0 +1,318 @@
+"""As of which position an answer is true, and how long the oldest missing change has been waiting.
+
+The look of each second: the connector's committed position, then the ends of the raw topics, then
+what view and index have covered. `retrieve/watermarks.py` decides what that proves. When Kafka
+Connect or the broker cannot be asked, positions stand still and `source_status` says so; serving
+goes on.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from core.clock import Clock, SystemClock
+from core.errors import ConfigurationError, ContractError, TransientError
+from core.keys import TableId
+from core.metrics import INDEX_LAG, STATE_LAG
+from core.positions import parse_position
+from core.settings import Source
+from core.telemetry import logger
+from core.topics import raw_topic
+from retrieve.live import LiveIndex, Marks
+from retrieve.model import AsOf, Freshness, SourceStatus
+from retrieve.state_view import StateView
+from retrieve.watermarks import NOTHING, Coverage, Mark, Watermarks, both, least
+
+log = logger(__name__)
+
+LOOK_SECONDS: Final = 1.0
+"""Between two looks at a source, and between two reports of its lag."""
+
+LOOK_AGAIN_SECONDS: Final = 0.1
+"""Between two looks that a waiting request asks for."""
+
+WAIT_STEP_SECONDS: Final = 0.02
+ASK_SECONDS: Final = 5.0
+"""Longest wait for Connect, and for the broker, in one look."""
+
+
+class CommittedPositions(Protocol):
+    """Positions up to which everything committed at the source stands in the raw topics."""
+
+    async def committed(self, source: str) -> str | None:
+        """The connector's committed offset as core.positions spells it.
+
+        None if it has none yet (its first snapshot runs, or no connector is configured).
+        TransientError if it cannot be read now, or the connector does not run.
+        """
+        ...
+
+
+class RawEnds(Protocol):
+    """Ends of raw topics."""
+
+    async def ends(self, topics: Sequence[str]) -> Mapping[str, int]:
+        """The offset after the last record of each topic. TransientError if it cannot be read now."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """What view and index had covered, read before the search whose answer it describes."""
+
+    view: Coverage
+    index: Coverage
+
+    @property
+    def both(self) -> Coverage:
+        return both(self.view, self.index)
+
+
+@dataclass(slots=True)
+class _Line:
+    """One source."""
+
+    topics: Mapping[TableId, str]
+    watermarks: Watermarks = field(default_factory=Watermarks)
+    status: SourceStatus = "unknown"
+    began: float = float("-inf")
+    """When the newest look began, as the clock's `monotonic` counts."""
+    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class FreshnessTracker:
+    """Looks at every source each second, and on demand; lives in one event loop.
+
+    `documents` names the table of each document. `epoch_of(raw_topic)` is the epoch that the
+    worker has recorded. Without `positions` answers carry lags but no position. `on_error` is
+    called once if the looking ends by a bug of ours.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        documents: Mapping[str, TableId],
+        view: StateView,
+        live: LiveIndex,
+        *,
+        positions: CommittedPositions | None,
+        raw_ends: RawEnds,
+        epoch_of: Callable[[str], int],
+        on_error: Callable[[BaseException], None],
+        clock: Clock | None = None,
+    ) -> None:
+        self._lines = {
+            name: _Line({TableId(name, table): raw_topic(source.prefix, table) for table in source.tables})
+            for name, source in sources.items()
+        }
+        self._documents, self._view, self._live = dict(documents), view, live
+        self._positions, self._raw_ends, self._epoch_of = positions, raw_ends, epoch_of
+        self._on_error = on_error
+        self._clock = clock or SystemClock()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._run(), name="freshness")
+
+    async def stop(self) -> None:
+        """Safe to call twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def sources_of(self, documents: Iterable[str], views: Iterable[str]) -> list[str]:
+        """The sources behind these documents and state views, in order of configuration."""
+        tables = [self._documents[name] for name in documents]
+        tables += [TableId.parse(self._view.view(name).settings.table) for name in views]
+        wanted = {table.source for table in tables}
+        return [name for name in self._lines if name in wanted]
+
+    def minimum(self, source: str, position: str) -> int:
+        """A position that a caller asks for. ContractError for an unknown source or another spelling."""
+        if source not in self._lines:
+            raise ContractError(
+                f"min_position: no source {source!r}: write one of {', '.join(sorted(self._lines))}"
+            )
+        return parse_position(position)
+
+    def view_coverage(self, sources: Iterable[str]) -> Coverage:
+        """What the state view has covered of every table of these sources, now."""
+        now = self._clock.now_ms()
+        covered: dict[TableId, Mark] = {}
+        for source in sources:
+            line = self._lines[source]
+            for table in line.topics:
+                marks = [
+                    Mark(p.version, p.committed_at) if p is not None else None
+                    for p in self._view.progress(table).values()
+                ]
+                covered[table] = least(marks)
+                line.watermarks.see(table, max((mark or NOTHING for mark in marks), default=NOTHING), now)
+        return covered
+
+    def index_coverage(self, marks: Mapping[str, Marks]) -> Coverage:
+        """What the collections of these documents have covered, by what was read of each."""
+        covered: dict[TableId, list[Mark]] = {}
+        for document, found in marks.items():
+            table = self._documents[document]
+            topic = self._view.topic(table)
+            for number in self._view.progress(table):
+                mark = found.get((topic, number))
+                covered.setdefault(table, []).append(
+                    Mark(mark.version, mark.committed_at) if mark is not None else NOTHING
+                )
+        return {table: least(found) for table, found in covered.items()}
+
+    async def capture(self, sources: Collection[str], documents: Collection[str]) -> Captured:
+        """What is covered now. TransientError while a document has no live index."""
+        view = self.view_coverage(sources)
+        return Captured(view, self.index_coverage(await self._live.call(self._marks, documents)))
+
+    def freshness(
+        self,
+        sources: Collection[str],
+        captured: Captured,
+        *,
+        stale_hits: int = 0,
+        minimum: Mapping[str, int] | None = None,
+        since: int | None = None,
+    ) -> Freshness:
+        """What `captured` proves. `minimum` and `since`: as `wait` was asked."""
+        now, joint = self._clock.now_ms(), captured.both
+        return Freshness(
+            as_of={source: self._as_of(source, joint) for source in sources},
+            index_lag_ms=max((self._lag(source, captured.index, now) for source in sources), default=0),
+            state_lag_ms=max((self._lag(source, captured.view, now) for source in sources), default=0),
+            stale_hits=stale_hits,
+            reached_min_position=self._reached(joint, minimum) if minimum else None,
+            reached_max_staleness=None if since is None else self._recent(sources, joint, since),
+            source_status={source: self._lines[source].status for source in sources},
+        )
+
+    async def now(self, documents: Collection[str] | None = None) -> Freshness:
+        """Of every source and every document, or of these documents and their sources."""
+        names = list(self._documents if documents is None else documents)
+        sources = list(self._lines) if documents is None else self.sources_of(names, ())
+        return self.freshness(sources, await self.capture(sources, names))
+
+    async def wait(
+        self,
+        sources: Collection[str],
+        documents: Collection[str],
+        minimum: Mapping[str, int],
+        since: int | None,
+        deadline: float,
+    ) -> None:
+        """Until these positions are covered, and what stood in the raw topics at `since` (ms), or `deadline`.
+
+        Says nothing of the result: `freshness` judges what the answer itself is made from.
+        """
+        looked: Collection[str] = list(sources) if since is not None else [*minimum]
+        while True:
+            joint = (await self.capture(sources, documents)).both
+            late = [s for s in minimum if not self._reached(joint, {s: minimum[s]})]
+            late += [s for s in looked if since is not None and not self._recent([s], joint, since)]
+            left = deadline - self._clock.monotonic()
+            if not late or left <= 0:
+                return
+            try:
+                async with asyncio.timeout(left):
+                    await asyncio.gather(*(self._look(s, LOOK_AGAIN_SECONDS) for s in dict.fromkeys(late)))
+                    await asyncio.sleep(WAIT_STEP_SECONDS)
+            except TimeoutError:
+                continue
+
+    async def _run(self) -> None:
+        try:
+            while True:
+                begun = time.monotonic()
+                await asyncio.gather(*(self._look(source, 0.0) for source in self._lines))
+                await self._report()
+                await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.monotonic() - begun)))
+        except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
+            log.error("freshness is no longer watched", error=repr(error))
+            self._on_error(error)
+
+    async def _report(self) -> None:
+        for source, line in self._lines.items():
+            names = [name for name, table in self._documents.items() if table.source == source]
+            try:
+                captured = await self.capture([source], names)
+            except (TransientError, ConfigurationError) as error:
+                log.debug("what the index has covered cannot be read", source=source, error=str(error))
+                captured = Captured(
+                    self.view_coverage([source]), {self._documents[name]: NOTHING for name in names}
+                )
+            now = self._clock.now_ms()
+            INDEX_LAG.labels(source).set(self._lag(source, captured.index, now) / 1000)
+            STATE_LAG.labels(source).set(self._lag(source, captured.view, now) / 1000)
+            line.watermarks.settle(captured.both)
+
+    async def _look(self, source: str, apart: float) -> None:
+        """One look, unless one began less than `apart` seconds ago or while this waited for its turn."""
+        line, asked = self._lines[source], self._clock.monotonic()
+        async with line.looking:
+            if line.began > asked - apart:
+                return
+            line.began = self._clock.monotonic()
+            self.view_coverage([source])
+            look = line.watermarks.begin(self._clock.now_ms())
+            status, position = await self._committed(source)
+            try:
+                async with asyncio.timeout(ASK_SECONDS):
+                    found = await self._raw_ends.ends(list(line.topics.values()))
+                epochs = {table: self._epoch_of(topic) for table, topic in line.topics.items()}
+            except (TransientError, TimeoutError) as error:
+                self._say(source, "unreachable", str(error) or "the broker did not answer in time")
+                return
+            ends = {table: found[topic] for table, topic in line.topics.items()}
+            refused = line.watermarks.look(look, position, ends, epochs)
+            if refused is not None:
+                self._say(source, "unknown", refused)
+            else:
+                self._say(source, *status)
+
+    async def _committed(self, source: str) -> tuple[tuple[SourceStatus, str], tuple[str, int] | None]:
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                text = await self._positions.committed(source) if self._positions is not None else None
+            if text is None:
+                return ("unknown", "its connector has committed no position, or none is configured"), None
+            return ("ok", ""), (text, parse_position(text))
+        except ContractError as error:
+            return ("unknown", str(error)), None
+        except (TransientError, TimeoutError) as error:
+            return ("unreachable", str(error) or "Kafka Connect did not answer in time"), None
+
+    def _say(self, source: str, status: SourceStatus, why: str) -> None:
+        line = self._lines[source]
+        if line.status != status:
+            (log.info if status == "ok" else log.warning)(
+                "source position", source=source, status=status, why=why
+            )
+        line.status = status
+
+    def _marks(self, documents: Collection[str]) -> dict[str, Marks]:
+        return {name: self._live.marks(self._live.resolve(name)) for name in documents}
+
+    def _as_of(self, source: str, joint: Coverage) -> AsOf:
+        line = self._lines[source]
+        mark = line.watermarks.reached(joint)
+        newest = max((joint[table].committed_at for table in line.topics if table in joint), default=0)
+        return AsOf(mark.position if mark is not None else None, newest or None)
+
+    def _lag(self, source: str, coverage: Coverage, now: int) -> int:
+        since = self._lines[source].watermarks.missing_since(coverage)
+        return 0 if since is None else max(1, now - since)
+
+    def _reached(self, joint: Coverage, minimum: Mapping[str, int]) -> bool:
+        found = {source: self._lines[source].watermarks.reached(joint) for source in minimum}
+        return all(mark is not None and mark.order >= minimum[source] for source, mark in found.items())
+
+    def _recent(self, sources: Iterable[str], joint: Coverage, since: int) -> bool:
+        found = [self._lines[source].watermarks.reached(joint) for source in sources]
+        return all(m is not None and m.checked_at is not None and m.checked_at >= since for m in found)

@@ -1,0 +1,110 @@
+"""The read join: whether a passage that a search found may be cited. Pure.
+
+A search's own filter is never trusted alone: tenant and groups are checked again against the
+manifest and, where the row is newer than the passage, against the row as it reads now.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+from uuid import UUID
+
+from core.errors import PermanentError
+from core.state import StateRow
+from embed.model import Change, Document, Manifest, Scope
+
+Render: TypeAlias = Callable[[StateRow], Change]
+"""What a row says now, as the index agent would render it. PermanentError if nothing can be made of it."""
+
+
+class Verdict(Enum):
+    """What becomes of a candidate. The values are the reasons in metrics and explanations."""
+
+    CITED = "cited"
+    STALE = "stale"
+    """May be cited; the row has changed since."""
+
+    NO_MANIFEST = "no_manifest"
+    """Its document is being written for the first time, or was left behind by a crash."""
+    UNLISTED = "unlisted"
+    """Not part of its document: newer than the manifest, so its own is on the way."""
+    REPLACED = "replaced"
+    """No longer part of its document: the search may have missed what took its place."""
+    REMOVED = "removed"
+    """The index says that the document is gone."""
+    FOREIGN = "foreign"
+    """Another tenant's, or of groups that the caller is not in."""
+    DELETED = "deleted"
+    """The row is gone at the source, the index has not heard of it yet."""
+    WITHDRAWN = "withdrawn"
+    """The row as it is now is no document, is not this caller's, or cannot be rendered."""
+    NO_ROW = "no_row"
+    """There is no such row, although the view has everything up to the manifest's version."""
+    BEHIND = "behind"
+    """The view has not reached the manifest's version: worth a short wait, then dropped."""
+
+    @property
+    def counts(self) -> bool:
+        """May be cited."""
+        return self in (Verdict.CITED, Verdict.STALE)
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """A verdict, and the latest row where there is one."""
+
+    verdict: Verdict
+    row: StateRow | None = None
+
+
+def listed(chunk: UUID, version: int, manifest: Manifest | None, scope: Scope) -> Verdict:
+    """What the index alone says of a chunk of this version: CITED if its manifest lists it for this caller."""
+    if manifest is None:
+        return Verdict.NO_MANIFEST
+    if manifest.deleted:
+        return Verdict.REMOVED
+    if not visible(manifest.tenant, manifest.groups, scope):
+        return Verdict.FOREIGN
+    if chunk not in manifest.chunks:
+        return Verdict.UNLISTED if version > manifest.version else Verdict.REPLACED
+    return Verdict.CITED
+
+
+def current(
+    manifest: Manifest,
+    row: StateRow | None,
+    scope: Scope,
+    render: Render,
+    *,
+    caught_up: Callable[[int], bool],
+    waited: bool,
+) -> Joined:
+    """What the latest row says of a document that the index shows to this caller.
+
+    `caught_up(version)`: the view holds everything of this table up to it. `waited`: the time for
+    waiting is over. A row older than its manifest is cited after the wait as it is: the passage is
+    the newest, and so is the row that the view can give.
+    """
+    if row is None:
+        return Joined(Verdict.NO_ROW if caught_up(manifest.version) else Verdict.BEHIND)
+    if row.version < manifest.version and not (waited or caught_up(manifest.version)):
+        return Joined(Verdict.BEHIND)
+    if row.deleted:
+        return Joined(Verdict.DELETED)
+    if row.version <= manifest.version:
+        return Joined(Verdict.STALE if row.tainted else Verdict.CITED, row)
+    return Joined(Verdict.STALE if _still_shown(row, scope, render) else Verdict.WITHDRAWN, row)
+
+
+def visible(tenant: str | None, groups: tuple[str, ...] | None, scope: Scope) -> bool:
+    """Whether this caller may read what carries this tenant and these groups."""
+    return tenant == scope.tenant and (groups is None or not scope.groups.isdisjoint(groups))
+
+
+def _still_shown(row: StateRow, scope: Scope, render: Render) -> bool:
+    try:
+        now = render(row)
+    except PermanentError:
+        return False
+    return isinstance(now, Document) and visible(now.tenant, now.groups, scope)

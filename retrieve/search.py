@@ -1,0 +1,261 @@
+"""Finds candidates: two channels in every document's live collection, fused, checked by manifest.
+
+Blocking: the whole search of one depth is one call in one query thread, so that a question costs
+one change of threads.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Lock
+from time import perf_counter
+from typing import Final, TypeAlias
+from uuid import UUID
+
+import numpy as np
+
+from core.errors import ConfigurationError
+from core.keys import RowKey
+from core.state import Json
+from embed.encoder import Encoder
+from embed.model import Candidate, Manifest, Scope, Sparse, StoredChunk, Vector, manifest_id
+from retrieve.fusion import fuse
+from retrieve.join import Verdict, listed
+from retrieve.live import Live, LiveIndex, Marks
+from retrieve.model import Channel, Found
+
+_WORD: Final = re.compile(r"\s*\S+|\s+")
+
+DEEPEST: Final = 4096
+"""Candidates of one channel and collection at most: past it, fewer hits are found than there are."""
+
+KeysOf: TypeAlias = Callable[[str, str], Sequence[RowKey]]
+"""Document and a key's text to the row keys it may spell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate with what the index says of it. `manifest` is None only for NO_MANIFEST."""
+
+    document: str
+    chunk: StoredChunk
+    manifest: Manifest | None
+    verdict: Verdict
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """What one search found down to one depth."""
+
+    ranked: tuple[Ranked, ...]
+    """Best first, as many as were needed to have enough that count."""
+    exhausted: bool
+    """There is nothing below."""
+    channels: tuple[Found, ...]
+    fused: tuple[tuple[str, float], ...]
+
+
+@dataclass(slots=True)
+class Search:
+    """One question on its way. Made by `Searcher.search`; used by one thread at a time."""
+
+    query: str
+    documents: Sequence[str]
+    scope: Scope
+    filters: Mapping[str, Sequence[Json]]
+    lives: list[Live] = field(default_factory=list)
+    marks: dict[str, Marks] = field(default_factory=dict)
+    """By document: what its collection had covered *before* anything was searched in it."""
+    dense: dict[str, Vector] = field(default_factory=dict)
+    """By encoder fingerprint."""
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    """By document."""
+    sparse: Sparse | None = None
+    timings: dict[str, float] = field(default_factory=dict)
+
+
+class Searcher:
+    """Both channels over the live collections.
+
+    `encoder_for(collection)` gives the query encoder of a collection's generation; each instance is
+    called by one thread at a time. `sparse_of` gives the BM25 vector of a question.
+    """
+
+    def __init__(
+        self,
+        live: LiveIndex,
+        encoder_for: Callable[[str], Encoder],
+        sparse_of: Callable[[str], Sparse],
+        keys_of: KeysOf,
+    ) -> None:
+        self._live, self._encoder_for, self._sparse_of, self._keys_of = live, encoder_for, sparse_of, keys_of
+        self._locks: dict[int, tuple[Encoder, Lock]] = {}
+        self._locking = Lock()
+
+    def find(self, search: Search, limit: int, want: int) -> Depth:
+        """Search `limit` candidates deep, until `want` of them count as far as the index says.
+
+        The aliases are resolved in the first call of a search and used throughout. If a collection is
+        dropped meanwhile, everything is done once more with the aliases of then.
+        """
+        try:
+            return self._find(search, limit, want)
+        except ConfigurationError:
+            for live in search.lives:
+                self._live.forget(live)
+            search.lives, search.dense, search.fingerprints = [], {}, {}
+            return self._find(search, limit, want)
+
+    def _find(self, search: Search, limit: int, want: int) -> Depth:
+        if not search.lives:
+            self._begin(search)
+        limit = min(limit, DEEPEST)
+        chunks: dict[UUID, tuple[Live, StoredChunk]] = {}
+        cosines: dict[UUID, float] = {}
+        rankings: dict[tuple[Channel, str], list[tuple[float, UUID]]] = {}
+        full = False
+        with _timed(search.timings, "search"):
+            for live in search.lives:
+                fingerprint = search.fingerprints[live.document]
+                dense = live.collection.search_dense(
+                    search.dense[fingerprint], search.scope, search.filters, limit
+                )
+                cosines.update((found.chunk.id, found.score) for found in dense)
+                sparse: list[Candidate] = []
+                if search.sparse is not None and search.sparse.indices:
+                    sparse = live.collection.search_sparse(search.sparse, search.scope, search.filters, limit)
+                full = full or limit in (len(dense), len(sparse))
+                # Scores of one channel compare across documents: cosines of one encoder do, and BM25
+                # as far as two corpora resemble each other, which beats giving each document one turn.
+                for ranking, part in ((("dense", fingerprint), dense), (("sparse", ""), sparse)):
+                    ranked = rankings.setdefault(ranking, [])  # type: ignore[arg-type]  # literals of Channel
+                    for found in part:
+                        chunks[found.chunk.id] = (live, found.chunk)
+                        ranked.append((-found.score, found.chunk.id))
+        for ranked in rankings.values():
+            ranked.sort()
+        fused = fuse([[one for _, one in ranked] for ranked in rankings.values()])
+        with _timed(search.timings, "manifests"):
+            checked = self._check(search, [chunks[one] for one, _ in fused], want)
+        with _timed(search.timings, "relevance"):
+            self._complete(search, checked, cosines)
+        ranked_all = tuple(
+            Ranked(live.document, chunk, manifest, verdict, cosines.get(chunk.id, 0.0))
+            for live, chunk, manifest, verdict in checked
+        )
+        return Depth(
+            ranked_all,
+            exhausted=len(checked) == len(fused) and (not full or limit == DEEPEST),
+            channels=tuple(
+                Found(chunks[one][0].document, chunks[one][1].key, str(one), channel, rank, -score)
+                for (channel, _), ranked in rankings.items()
+                for rank, (score, one) in enumerate(ranked, start=1)
+            ),
+            fused=tuple((str(one), score) for one, score in fused),
+        )
+
+    def _begin(self, search: Search) -> None:
+        with _timed(search.timings, "resolve"):
+            search.lives = [self._live.resolve(document) for document in search.documents]
+            search.marks = {live.document: self._live.marks(live) for live in search.lives}
+        with _timed(search.timings, "encode"):
+            for live in search.lives:
+                encoder = self._encoder_for(live.name)
+                search.fingerprints[live.document] = encoder.fingerprint
+                if encoder.fingerprint not in search.dense:
+                    with self._lock_of(encoder):
+                        search.dense[encoder.fingerprint] = encode_query(encoder, search.query)
+            search.sparse = self._sparse_of(search.query)
+
+    def _check(
+        self, search: Search, candidates: Sequence[tuple[Live, StoredChunk]], want: int
+    ) -> list[tuple[Live, StoredChunk, Manifest | None, Verdict]]:
+        """Candidates in order with their manifests, until `want` of them count."""
+        manifests: dict[tuple[str, str], Manifest | None] = {}
+        checked: list[tuple[Live, StoredChunk, Manifest | None, Verdict]] = []
+        counting = 0
+        while counting < want and len(checked) < len(candidates):
+            part = candidates[len(checked) : len(checked) + want - counting]
+            for live in search.lives:
+                keys = {chunk.key for at, chunk in part if at is live} - {
+                    key for document, key in manifests if document == live.document
+                }
+                if keys:
+                    manifests |= self._manifests(live, keys)
+            for live, chunk in part:
+                manifest = manifests[live.document, chunk.key]
+                verdict = listed(chunk.id, chunk.version, manifest, search.scope)
+                counting += verdict.counts
+                checked.append((live, chunk, manifest, verdict))
+        return checked
+
+    def _manifests(self, live: Live, keys: set[str]) -> dict[tuple[str, str], Manifest | None]:
+        ids = {
+            manifest_id(live.document, key.canonical): text
+            for text in keys
+            for key in self._keys_of(live.document, text)
+        }
+        found = live.collection.manifests(list(ids))
+        made: dict[tuple[str, str], Manifest | None] = dict.fromkeys((live.document, key) for key in keys)
+        for one, manifest in found.items():
+            if manifest.key == ids[one]:
+                made[live.document, ids[one]] = manifest
+        return made
+
+    def _complete(
+        self,
+        search: Search,
+        checked: Sequence[tuple[Live, StoredChunk, Manifest | None, Verdict]],
+        cosines: dict[UUID, float],
+    ) -> None:
+        """Cosines of what only the words found."""
+        for live in search.lives:
+            missing = [c.id for at, c, _, v in checked if at is live and v.counts and c.id not in cosines]
+            if missing:
+                query = search.dense[search.fingerprints[live.document]]
+                for one, vector in live.collection.vectors(missing).items():
+                    cosines[one] = float(np.dot(vector, query))
+
+    def _lock_of(self, encoder: Encoder) -> Lock:
+        with self._locking:
+            return self._locks.setdefault(id(encoder), (encoder, Lock()))[1]
+
+
+def encode_query(encoder: Encoder, text: str) -> Vector:
+    """The vector of a question, of length 1.
+
+    One that is longer than the encoder takes is encoded in pieces, each as heavy as it is long:
+    nothing is cut off.
+    """
+    pieces = [text]
+    if len(text.encode("utf-8", "replace")) > encoder.max_tokens:  # no tokenizer makes more of a text
+        pieces = list(_pieces(encoder, text))
+    vectors = encoder.encode(pieces, kind="query")
+    if len(pieces) == 1:
+        return np.asarray(vectors[0], np.float32)
+    weights = np.asarray(encoder.count(pieces), np.float32)
+    mean = weights @ vectors
+    length = float(np.linalg.norm(mean))
+    return np.asarray(mean / length if length > 0 else vectors[0], np.float32)
+
+
+def _pieces(encoder: Encoder, text: str) -> Iterator[str]:
+    """Halves, and halves of these, between words as long as there are words, until each fits."""
+    if len(text) < 2 or encoder.count([text])[0] <= encoder.max_tokens:  # noqa: PLR2004 - nothing to halve
+        yield text
+        return
+    words = _WORD.findall(text)
+    middle = sum(map(len, words[: len(words) // 2])) or len(text) // 2
+    yield from _pieces(encoder, text[:middle])
+    yield from _pieces(encoder, text[middle:])
+
+
+@contextmanager
+def _timed(timings: dict[str, float], name: str) -> Iterator[None]:
+    begun = perf_counter()
+    try:
+        yield
+    finally:
+        timings[name] = timings.get(name, 0.0) + (perf_counter() - begun) * 1000

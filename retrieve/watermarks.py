@@ -1,0 +1,162 @@
+"""What is known to stand in a source's raw topics, since when, and which position that means. Pure.
+
+A database position is claimed by its *needs*. The connector's committed offset L is read first, the
+ends of the raw topics after it: every change committed up to L lies below those ends. So L is
+covered as soon as index and view have covered the ends, on an idle source too. Positions are never
+compared with those of single events: a row's own event carries one *below* what its writer reads
+after COMMIT.
+"""
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple, TypeAlias
+
+from core.keys import TableId
+from core.version import epoch_of, version
+
+KEPT: Final = 512
+"""Watermarks of one source (an even number), before every second old one is given up: an index that is hours behind
+has no use for the position of each second."""
+
+
+class Mark(NamedTuple):
+    """Everything up to `version` of one table is covered. `committed_at` (ms) is the source's own time of it."""
+
+    version: int
+    committed_at: int
+
+
+NOTHING: Final = Mark(-1, 0)
+
+Coverage: TypeAlias = Mapping[TableId, Mark]
+"""A table that is not in it has nothing to cover: no document of the request is made of it."""
+
+
+def least(marks: Iterable[Mark | None]) -> Mark:
+    """What all of these have covered: of one table's partitions, or of index and view."""
+    return min((mark or NOTHING for mark in marks), default=NOTHING)
+
+
+def both(one: Coverage, other: Coverage) -> Coverage:
+    """What both have covered, of every table that either names."""
+    tables = one.keys() | other.keys()
+    return {t: min(c[t] for c in (one, other) if t in c) for t in tables}
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """The raw topics held at least `needs` (the newest version of each table) at `first_at`."""
+
+    needs: Mapping[TableId, int]
+    first_at: int
+    """When that was known first, or committed; ms since 1970."""
+    checked_at: int | None
+    """A look at all ends that began at this time (ms) found nothing beyond; None before the first look."""
+    position: str | None
+    order: int
+    """`position` as a number; -1 without one."""
+
+    def covered_by(self, coverage: Coverage) -> bool:
+        return all(
+            coverage[table].version >= need for table, need in self.needs.items() if table in coverage
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A look at the ends that has begun: what is seen meanwhile by other ways does not contradict it."""
+
+    at: int
+    highest: Mapping[TableId, int]
+
+
+class Watermarks:
+    """Those of one source, oldest first; the needs of each are at least those of the one before it.
+
+    So what a coverage has reached is always a first part of the list.
+    """
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self._kept = kept
+        self._marks: list[Watermark] = []
+        self._highest: dict[TableId, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def see(self, table: TableId, mark: Mark, now: int) -> None:
+        """The view holds progress of this version: so the raw record exists, since its commit at the latest."""
+        if mark.version <= self._highest.get(table, NOTHING.version):
+            return
+        at = min(now, mark.committed_at or now)
+        last = self._marks[-1] if self._marks else Watermark({}, at, None, None, -1)
+        self._highest[table] = mark.version
+        self._append(replace(last, needs=dict(self._highest), first_at=at))
+
+    def begin(self, at: int) -> Look:
+        """Before anything is read for a look; `at` in ms since 1970."""
+        return Look(at, dict(self._highest))
+
+    def look(
+        self,
+        look: Look,
+        position: tuple[str, int] | None,
+        ends: Mapping[TableId, int],
+        epochs: Mapping[TableId, int],
+    ) -> str | None:
+        """First `position`, then the `ends` of the raw topics were read, since `look` began.
+
+        None if it was taken. Otherwise why not: a topic that ends below what was resolved from it is
+        another topic than the one that the epoch was counted for, and would prove what never happened.
+        """
+        needs = dict(self._highest)
+        for table, end in ends.items():
+            known = look.highest.get(table, NOTHING.version)
+            if end == 0 and (known == NOTHING.version or epoch_of(known) < epochs[table]):
+                continue
+            need = version(epochs[table], end - 1) if end else NOTHING.version
+            if need < known:
+                return f"the raw topic of {table} ends below what was read from it: run `tailrace resync`"
+            needs[table] = max(need, needs.get(table, need))
+        last = self._marks[-1] if self._marks else None
+        if position is None and last is not None and last.position is not None:
+            position = (last.position, last.order)
+        text, order = position or (None, -1)
+        if last is not None and order < last.order:
+            # The source's line was reset: where it was says nothing about where it is.
+            self._marks = [replace(mark, position=None, order=-1) for mark in self._marks]
+        self._highest = needs
+        if last is not None and last.needs == needs:
+            self._marks[-1] = replace(last, checked_at=look.at, position=text, order=order)
+        else:
+            self._append(Watermark(needs, look.at, look.at, text, order))
+        return None
+
+    def reached(self, coverage: Coverage) -> Watermark | None:
+        """The newest watermark that this coverage contains."""
+        count = self._count(coverage)
+        return self._marks[count - 1] if count else None
+
+    def missing_since(self, coverage: Coverage) -> int | None:
+        """Since when (ms) something that is not covered is known to exist; None if all is covered."""
+        count = self._count(coverage)
+        return self._marks[count].first_at if count < len(self._marks) else None
+
+    def settle(self, coverage: Coverage) -> None:
+        """Forget what is older than the newest watermark that everybody has covered."""
+        count = self._count(coverage)
+        if count > 1:
+            del self._marks[: count - 1]
+
+    def _count(self, coverage: Coverage) -> int:
+        beyond: Callable[[Watermark], bool] = lambda mark: not mark.covered_by(coverage)  # noqa: E731
+        return bisect_left(self._marks, True, key=beyond)
+
+    def _append(self, mark: Watermark) -> None:
+        self._marks.append(mark)
+        if len(self._marks) > self._kept:
+            # The survivor of each pair is the newer one, and as old as the older: never too fresh.
+            pairs = zip(self._marks[:-1:2], self._marks[1:-1:2], strict=False)
+            thinned = [replace(new, first_at=min(old.first_at, new.first_at)) for old, new in pairs]
+            self._marks = [*thinned, self._marks[-1]]

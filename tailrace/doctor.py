@@ -1,0 +1,223 @@
+"""Looks at each component that the configuration names, and says what is wrong and how to mend it.
+
+Each look is on its own: one that fails does not hide the next.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import httpx2
+
+from connectors.checks import Check
+from connectors.postgres import read_facts
+from connectors.preflight import Wanted, preflight
+from connectors.preset import derived_name, violations
+from connectors.rest import ConnectClient
+from core.errors import TailraceError
+from core.settings import (
+    EdgeIndex,
+    HashingEncoderSettings,
+    KafkaLog,
+    Llm,
+    QdrantIndex,
+    Secret,
+    Settings,
+)
+from core.topics import alias_name, required_topics
+from embed.render import Renderer
+from ingest.topics_admin import TopicsAdmin, plan_topics
+from tailrace.adapters import build_index, load_encoders
+
+HTTP_SECONDS: Final = 5.0
+
+
+def examine(settings: Settings) -> Iterator[Check]:
+    """One check after the other, in the order of the way of a change."""
+    for look in (_log, _connect, _databases, _encoder, _index, _llms):
+        yield from _guarded(look, settings)
+
+
+def _guarded(look: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
+    try:
+        yield from look(settings)
+    except TailraceError as error:
+        yield Check(look.__name__.removeprefix("_"), "fail", str(error), "see the message")
+
+
+def _log(settings: Settings) -> Iterator[Check]:
+    if not isinstance(settings.log, KafkaLog):
+        yield Check("log", "ok", "embedded: in this process, gone at exit")
+        return
+    brokers = ", ".join(settings.log.brokers)
+    try:
+        live = TopicsAdmin(settings.log.brokers).live()
+    except TailraceError as error:
+        yield Check("broker", "fail", str(error), f"start Kafka at {brokers}, or correct log.brokers")
+        return
+    yield Check("broker", "ok", f"{brokers} answers, {len(live)} topics")
+    wrong = plan_topics(required_topics(settings), live)
+    for change in wrong:
+        yield Check(f"topic {change.topic}", "fail", change.what, "run `tailrace topics apply`")
+    if not wrong:
+        yield Check("topics", "ok", f"{len(required_topics(settings))} as they must be")
+
+
+def _connect(settings: Settings) -> Iterator[Check]:
+    if settings.connect is None:
+        if isinstance(settings.log, KafkaLog):
+            yield Check(
+                "connect",
+                "warn",
+                "no connect.url: answers cannot name a database position",
+                "set connect.url to Kafka Connect's REST address",
+            )
+        return
+    with ConnectClient(
+        settings.connect.url, timeout=settings.connect.timeout_seconds, patience=1.0
+    ) as client:
+        version = client.root().get("version", "?")
+        yield Check("connect", "ok", f"{settings.connect.url} answers, version {version}")
+        plugins = client.plugins()
+        debezium = [name for name in plugins if name.startswith("io.debezium.")]
+        yield (
+            Check("connect plugins", "ok", ", ".join(debezium))
+            if debezium
+            else Check(
+                "connect plugins",
+                "fail",
+                "no Debezium connector is installed",
+                "put the connector's jars under a folder of plugin.path and restart Connect",
+            )
+        )
+        for name, source in settings.sources.items():
+            if source.connector is not None:
+                yield from _connector(client, name, Path(source.connector).stem, settings)
+
+
+def _connector(client: ConnectClient, source: str, connector: str, settings: Settings) -> Iterator[Check]:
+    title = f"connector {connector}"
+    status = client.status(connector)
+    if status is None:
+        yield Check(title, "fail", "is not deployed", "deploy it, or correct sources.*.connector")
+        return
+    if status.running:
+        yield Check(title, "ok", "RUNNING with all tasks")
+    else:
+        yield Check(
+            title, "fail", status.failure or "is not running", "mend the cause, restart the connector"
+        )
+    config = client.config(connector) or {}
+    for violation in violations(config):
+        yield Check(f"{title}: {violation.key}", "warn", violation.why, f"set {violation.want}")
+    wanted = settings.sources[source]
+    for key, value in {
+        "topic.prefix": wanted.prefix,
+        "unavailable.value.placeholder": wanted.placeholder,
+    }.items():
+        if config.get(key) != value:
+            yield Check(
+                f"{title}: {key}",
+                "fail",
+                f"is {config.get(key)!r}, and sources.{source} says {value!r}",
+                "make them equal: records would be misread",
+            )
+
+
+def _databases(settings: Settings) -> Iterator[Check]:
+    for name, source in settings.sources.items():
+        if source.database is None:
+            continue
+        wanted = Wanted(
+            tables=tuple(source.tables),
+            columns={table: _used(settings, f"{name}.{table}") for table in source.tables},
+            slot=derived_name(source.prefix),
+            publication=derived_name(source.prefix),
+            replica_identity_full=source.replica_identity_full,
+        )
+        facts = read_facts(Secret(source.database).reveal(), wanted)
+        yield from preflight(facts, wanted)
+
+
+def _used(settings: Settings, table: str) -> frozenset[str]:
+    """Columns that documents and views of this table use."""
+    used: set[str] = set()
+    for name, document in settings.documents.items():
+        if document.table == table:
+            used |= Renderer(name, document).columns()
+    for view in settings.state.values():
+        if view.table == table:
+            used |= {*view.by, *(view.columns or [])}
+    return frozenset(used)
+
+
+def _encoder(settings: Settings) -> Iterator[Check]:
+    began = time.perf_counter()
+    encoders = load_encoders(settings.encoder)
+    vector = encoders.query.encode(["Is anybody there?"], kind="query")
+    took = time.perf_counter() - began
+    said = f"{settings.encoder.kind}: {vector.shape[1]} dimensions, first vector after {took:.2f} s"
+    if isinstance(settings.encoder, HashingEncoderSettings):
+        yield Check("encoder", "warn", f"{said}; it knows words, not meanings", "use openvino")
+    else:
+        yield Check("encoder", "ok", said)
+
+
+def _index(settings: Settings) -> Iterator[Check]:
+    index = build_index(settings.index)
+    try:
+        place = (
+            str(settings.index.path)
+            if isinstance(settings.index, EdgeIndex)
+            else settings.index.url
+            if isinstance(settings.index, QdrantIndex)
+            else "memory"
+        )
+        yield Check(
+            "index", "ok", f"{settings.index.kind} at {place}, {len(index.collections())} collection(s)"
+        )
+        dimensions = load_encoders(settings.encoder).query.dimensions
+        for document in settings.documents:
+            collection = index.alias(alias_name(settings.app, document))
+            if collection is None:
+                yield Check(
+                    f"document {document}", "warn", "has no generation yet", "the first worker makes it"
+                )
+                continue
+            found = index.open(collection)
+            counts = found.counts()
+            held = f"{collection}: {counts.documents} documents, {counts.chunks} chunks"
+            if found.dimensions == dimensions:
+                yield Check(f"document {document}", "ok", held)
+            else:
+                yield Check(
+                    f"document {document}",
+                    "warn",
+                    f"{held}; its vectors have {found.dimensions} dimensions, the encoder gives {dimensions}",
+                    "the configured encoder waits for a reindex",
+                )
+    finally:
+        index.close()
+
+
+def _llms(settings: Settings) -> Iterator[Check]:
+    for llm in settings.llms:
+        yield _llm(llm)
+
+
+def _llm(llm: Llm) -> Check:
+    headers = {"authorization": f"Bearer {Secret(llm.api_key).reveal()}"} if llm.api_key else {}
+    name, url = f"llm {llm.name}", f"{llm.base_url.rstrip('/')}/models"
+    try:
+        answer = httpx2.get(url, headers=headers, timeout=HTTP_SECONDS)
+    except httpx2.HTTPError as error:
+        return Check(name, "fail", f"{url}: {error!r}", "start it, or correct llms.*.base_url")
+    if not answer.is_success:
+        return Check(name, "fail", f"{url}: HTTP {answer.status_code}", "check base_url and api_key")
+    names = [model.get("id") for model in answer.json().get("data", [])]
+    if llm.model not in names:
+        return Check(
+            name, "warn", f"{url} does not list {llm.model!r}", f"one of {', '.join(map(str, names))}"
+        )
+    return Check(name, "ok", f"{llm.base_url} offers {llm.model}")

@@ -1,0 +1,312 @@
+"""The write protocol under crashes at every boundary, outages, redelivery and zombies in any interleaving."""
+
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.clock import FixedClock
+from core.errors import TransientError
+from core.settings import Cut
+from embed.cutter import Cutter
+from embed.encoder import HashingEncoder
+from embed.index import Collection, Drop, Swap
+from embed.memory_index import MemoryIndex
+from embed.model import Change, ChunkPoint, Document, Removal, Sparse, manifest_id
+from embed.pipeline import Pipeline
+from embed.plan import desired, manifest
+from embed.store import VectorStore
+
+KEYS = 2
+WORDS = ("Alpha.", "Beta.", "Gamma.", "Delta.")
+
+
+class Crash(BaseException):
+    """The process is gone: nothing may catch it."""
+
+
+class Stepped:
+    """Effects one at a time, with a step before and after each: a batch can stop in its middle."""
+
+    def __init__(self, inner: Collection, step: Callable[[], None]) -> None:
+        self._inner, self._step = inner, step
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def manifests(self, ids: Sequence[Any]) -> dict[Any, Any]:
+        self._step()
+        return self._inner.manifests(ids)
+
+    def write_chunks(self, points: Sequence[ChunkPoint]) -> None:
+        for point in points:
+            self._step()
+            self._inner.write_chunks([point])
+        self._step()
+
+    def swap_manifests(self, swaps: Sequence[Swap]) -> set[Any]:
+        won = set()
+        for swap in swaps:
+            self._step()
+            won |= self._inner.swap_manifests([swap])
+        self._step()
+        return won
+
+    def drop_chunks(self, drops: Sequence[Drop]) -> None:
+        for drop in drops:
+            for chunk in drop.chunks:
+                self._step()
+                self._inner.drop_chunks([Drop((chunk,), drop.below)])
+        self._step()
+
+
+def no_tokens(texts: Sequence[str]) -> list[Sparse]:
+    return [Sparse((), ()) for _ in texts]
+
+
+def pipeline(
+    collection: Any, store: VectorStore, failpoint: Callable[[str], None] = lambda _: None
+) -> Pipeline:
+    encoder = HashingEncoder(8)
+    cutter = Cutter(Cut(kind="plain", min_tokens=1, max_tokens=2), lambda texts: [2 for _ in texts], 254)
+    return Pipeline("d", collection, encoder, store, cutter, no_tokens, failpoint=failpoint)
+
+
+def change(key: int, version: int, words: Sequence[str] | None, lang: str = "en") -> Change:
+    canonical = b"k%d" % key
+    if words is None:
+        return Removal("d", str(key), canonical, version, None, "", 0)
+    return Document(
+        "d", str(key), canonical, version, "", "\n\n".join(words), None, None, None, {"lang": lang}, "", 0
+    )
+
+
+def fresh() -> tuple[Collection, VectorStore]:
+    index = MemoryIndex()
+    index.create("c", 8)
+    return index.open("c"), VectorStore(None, 1 << 20, FixedClock())
+
+
+def listed_and_missing(collection: Collection) -> int:
+    listed = [one for held in collection.scroll(None, 100).manifests for one in held.chunks]
+    return len(set(listed) - set(collection.chunks(listed)))
+
+
+def check_final(collection: Collection, newest: Sequence[Change]) -> None:
+    """The index is what the newest changes say, by a derivation of its own: one word, one chunk."""
+    wanted, held = {}, {}
+    for one in newest:
+        pieces = one.text.split("\n\n") if isinstance(one, Document) and one.text else []
+        chunks = desired(one, pieces) if isinstance(one, Document) else ()
+        wanted.update({chunk.id: (one.key, chunk.text) for chunk in chunks})
+        stored = collection.manifests([manifest_id("d", one.canonical)])
+        assert list(stored.values()) == [manifest(one, chunks, "hashing-8")]
+    points, _ = collection.scroll_chunks(None, 1000)
+    held = {point.id: (point.key, point.text) for point in points}
+    assert held == wanted
+
+
+TEXT = st.one_of(st.none(), st.lists(st.sampled_from(WORDS), max_size=4))
+STATE = st.lists(st.tuples(TEXT, st.sampled_from(["en", "de"])), min_size=KEYS, max_size=KEYS)
+
+
+@settings(max_examples=25, deadline=None)
+@given(STATE, STATE)
+def test_a_crash_at_any_boundary_loses_nothing(before: list[Any], after: list[Any]) -> None:
+    old = [change(key, 1, *state) for key, state in enumerate(before)]
+    new = [change(key, 2, *state) for key, state in enumerate(after)]
+    boundary = 0
+    crashed = True
+    while crashed:
+        collection, store = fresh()
+        pipeline(collection, store).apply(old)
+        left = boundary
+
+        def step(_: str = "") -> None:
+            nonlocal left
+            if left == 0:
+                raise Crash
+            left -= 1
+
+        try:
+            pipeline(Stepped(collection, step), store, step).apply(new)
+            crashed = False
+        except Crash:
+            assert listed_and_missing(collection) == 0
+            for held in collection.scroll(None, 10, deleted=None).manifests:
+                assert held.version in (1, 2)
+        again = pipeline(collection, store)
+        applied = again.apply(new)
+        assert applied.embedded + len(applied.failed) == 0 or crashed
+        again.sweep_strays()
+        check_final(collection, new)
+        assert again.apply(new).unchanged == KEYS
+        boundary += 1
+    assert boundary > 5  # the crashes happened
+
+
+class Turns:
+    """Threads that run one at a time, each to its next step: chance decides who is next."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._ready: dict[int, threading.Semaphore] = {}
+        self._back = threading.Semaphore(0)
+        self._done: set[int] = set()
+        self._failures: list[BaseException] = []
+
+    def start(self, body: Callable[[Callable[[], None]], None]) -> threading.Thread:
+        mine = threading.Semaphore(0)
+        name = len(self._ready)
+        self._ready[name] = mine
+
+        def step() -> None:
+            self._back.release()
+            mine.acquire()
+
+        def work() -> None:
+            mine.acquire()
+            try:
+                body(step)
+            except Crash:
+                pass
+            except BaseException as error:  # noqa: BLE001 - shown by `run`
+                self._failures.append(error)
+            self._done.add(name)
+            self._back.release()
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        return thread
+
+    def run(self, between: Callable[[], None]) -> None:
+        while running := sorted(set(self._ready) - self._done):
+            chosen = self._chance.choice(running)
+            for _ in range(self._chance.choice([1, 1, 3, 8])):
+                if chosen not in self._done:
+                    self._ready[chosen].release()
+                    self._back.acquire()
+                    between()
+        if self._failures:
+            raise self._failures[0]
+
+
+def history(chance: random.Random) -> list[list[Change]]:
+    """Five versions of every row."""
+    return [
+        [
+            change(
+                key,
+                version,
+                None if chance.random() < 0.2 else chance.sample(WORDS, chance.randint(0, 4)),
+                chance.choice(["en", "de"]),
+            )
+            for key in range(KEYS)
+        ]
+        for version in range(1, 6)
+    ]
+
+
+def worker(
+    collection: Collection,
+    store: VectorStore,
+    todo: Sequence[Sequence[Change]],
+    trouble: random.Random,
+    mortality: float,
+) -> Callable[[Callable[[], None]], None]:
+    """Applies all of it in order, waits out outages, and may die at any step."""
+
+    def body(turn: Callable[[], None]) -> None:
+        def step() -> None:
+            turn()
+            if trouble.random() < 0.05:
+                raise TransientError("the index is away")
+            if trouble.random() < mortality:
+                raise Crash
+
+        mine = pipeline(Stepped(collection, step), store)
+        for changes in todo:
+            while not completed(mine, changes):
+                pass
+
+    return body
+
+
+def completed(mine: Pipeline, changes: Sequence[Change]) -> bool:
+    try:
+        mine.apply(changes)
+    except TransientError:
+        return False
+    return True
+
+
+def interleaved(seed: int) -> int:
+    """One run of a live worker and two zombies; how many strays the crashes of the zombies left."""
+    chance = random.Random(seed)  # noqa: S311 - reproducible by its seed
+    collection, store = fresh()
+    versions = history(chance)
+    turns = Turns(chance)
+    todos: list[tuple[Sequence[Sequence[Change]], float]] = [(versions, 0.0)]
+    todos += [([chance.choice(versions[:4])], 0.02) for _ in range(2)]
+    threads = [
+        turns.start(worker(collection, store, todo, random.Random(chance.random()), mortality))  # noqa: S311 - the same
+        for todo, mortality in todos
+    ]
+    reached: dict[str, int] = {}
+
+    def between() -> None:
+        assert listed_and_missing(collection) == 0
+        for held in collection.scroll(None, 10, deleted=None).manifests:
+            assert held.version >= reached.get(held.key, 0)
+            reached[held.key] = held.version
+
+    try:
+        turns.run(between)
+    finally:
+        for thread in threads:
+            thread.join(1)
+    last = pipeline(collection, store)
+    assert last.apply(versions[-1]).unchanged == KEYS
+    strays = last.sweep_strays()
+    check_final(collection, versions[-1])
+    return strays
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_zombies_outages_and_redelivery_in_any_interleaving(block: int) -> None:
+    for seed in range(block * 40, block * 40 + 40):
+        try:
+            interleaved(seed)
+        except AssertionError as error:
+            pytest.fail(f"seed {seed}: {error}")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, KEYS - 1), st.integers(0, 5)), max_size=12), st.randoms())
+def test_any_order_with_any_repetition_ends_at_the_newest(
+    sent: list[tuple[int, int]], chance: random.Random
+) -> None:
+    def made(key: int, version: int) -> Change:
+        words = None if (key + version) % 3 == 0 else WORDS[: 1 + (key + version) % 4]
+        return change(key, version, words)
+
+    collection, store = fresh()
+    mine = pipeline(collection, store)
+    changes = [made(*one) for one in sent + sent[::2]]
+    chance.shuffle(changes)
+    counted = 0
+    for at in range(0, len(changes), 4):
+        some = changes[at : at + 4]
+        applied = mine.apply(some)
+        done = (
+            applied.written + applied.removed + applied.unchanged + applied.superseded + len(applied.failed)
+        )
+        assert done == len(some)
+        counted += done
+    assert counted == len(changes)
+    highest = {key: max(version for one, version in sent if one == key) for key, _ in sent}
+    check_final(collection, [made(key, version) for key, version in highest.items()])

@@ -1,0 +1,277 @@
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.clock import FixedClock
+from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
+from core.settings import Cut
+from embed.cutter import Cutter
+from embed.encoder import HashingEncoder, Kind
+from embed.index import Collection, Counts
+from embed.memory_index import MemoryIndex
+from embed.model import Document, Removal, Scope, Sparse, Vector
+from embed.pipeline import Pipeline
+from embed.plan import desired
+from embed.store import VectorStore
+from tests.bench import edits, scenario
+
+
+def no_tokens(texts: Sequence[str]) -> list[Sparse]:
+    return [Sparse((1,), (1.0,)) for _ in texts]
+
+
+def document(key: int, version: int, text: str, **more: Any) -> Document:
+    made = Document("articles", str(key), b"k%d" % key, version, "T", text, None, None, None, {}, "0/1", 1)
+    return replace(made, **more)
+
+
+def removal(key: int, version: int) -> Removal:
+    return Removal("articles", str(key), b"k%d" % key, version, None, "0/1", 1)
+
+
+class Encoder(HashingEncoder):
+    """Counts, and does to a text whatever it says."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.texts: list[str] = []
+        self.calls: list[int] = []
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        assert kind == "document"
+        self.calls.append(len(texts))
+        if any("refuse" in text for text in texts):
+            raise PermanentError("the model will not")
+        if any("later" in text for text in texts):
+            raise TransientError("overloaded")
+        vectors = super().encode(texts, kind=kind)
+        for place, text in enumerate(texts):
+            if "nan" in text:
+                vectors[place, 0] = np.nan
+            if "zero" in text:
+                vectors[place] = 0
+        if any("fewer" in text for text in texts):
+            return vectors[:-1]
+        if any("narrow" in text for text in texts):
+            return vectors[:, :8]
+        self.texts += texts
+        return vectors
+
+
+class World:
+    def __init__(self) -> None:
+        index = MemoryIndex()
+        index.create("c", 16)
+        self.collection: Collection = index.open("c")
+        self.encoder = Encoder()
+        self.store = VectorStore(None, 1 << 24, FixedClock())
+        self.points: list[str] = []
+        self.pipeline = self.another()
+
+    def another(self, failpoint: Callable[[str], None] | None = None) -> Pipeline:
+        cutter = Cutter(Cut(kind="plain", min_tokens=1, max_tokens=4), self.encoder.count, 254)
+        return Pipeline(
+            "articles",
+            self.collection,
+            self.encoder,
+            self.store,
+            cutter,
+            no_tokens,
+            failpoint=failpoint or self.points.append,
+        )
+
+    def found(self, tenant: str | None = None) -> set[str]:
+        nearest = self.collection.search_dense(np.ones(16, np.float32), Scope(tenant), {}, 100)
+        return {one.chunk.text for one in nearest}
+
+    def texts(self) -> list[str]:
+        return sorted(one.text for one in self.collection.scroll_chunks(None, 1000)[0])
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+THREE = "One two three.\n\nFour five six.\n\nSeven eight nine."
+
+
+def test_a_document_is_put_and_found(world: World) -> None:
+    applied = world.pipeline.apply([document(1, 5, THREE)])
+    assert (applied.written, applied.embedded, applied.reused, applied.failed) == (1, 3, 0, [])
+    assert world.found() == set(THREE.split("\n\n"))
+    [manifest] = world.collection.scroll(None, 10).manifests
+    assert (manifest.version, manifest.title, manifest.fingerprint) == (5, "T", "hashing-16")
+    assert manifest.chunks == tuple(chunk.id for chunk in desired(document(1, 5, ""), THREE.split("\n\n")))
+    assert world.points == [
+        "after_chunk",
+        "after_embed",
+        "before_upsert",
+        "after_upsert",
+        "before_delete_extra",
+    ]
+
+
+def test_the_seven_steps_cost_what_they_must() -> None:
+    steps = scenario.Scenario(documents=20, paragraphs=12, touched=4).run()
+    assert [step.embedded for step in steps] == [240, 0, 4, 4, 0, 0, 0, 0, 0, 0]
+    assert all(step.ok for step in steps), steps
+    assert steps[0].writes == 240 + 20
+    assert steps[2].writes == 4 * 3  # a chunk, a manifest, a drop
+
+
+def test_an_edit_of_a_long_document_costs_few_embeddings() -> None:
+    figures = edits.measure(edits.cautious_words, documents=12, rounds=3)
+    assert figures["ok"], figures
+
+
+def test_the_newest_of_a_batch_counts(world: World) -> None:
+    applied = world.pipeline.apply(
+        [document(1, 5, "Old."), document(1, 7, "New."), document(1, 6, "Older."), document(2, 1, "Two.")]
+    )
+    assert (applied.superseded, applied.written) == (2, 2)
+    assert world.texts() == ["New.", "Two."]
+
+
+def test_an_older_change_is_superseded_without_work(world: World) -> None:
+    world.pipeline.apply([removal(1, 9)])
+    calls = len(world.encoder.calls)
+    applied = world.pipeline.apply([document(1, 8, THREE)])
+    assert (applied.superseded, applied.written, world.texts()) == (1, 0, [])
+    assert len(world.encoder.calls) == calls
+
+
+def test_a_removal_leaves_the_fence_only(world: World) -> None:
+    world.pipeline.apply([document(1, 5, THREE)])
+    applied = world.pipeline.apply([removal(1, 6)])
+    assert (applied.removed, world.texts(), world.collection.counts()) == (1, [], Counts(0, 0))
+    assert [one.version for one in world.collection.scroll(None, 10, deleted=True).manifests] == [6]
+    assert world.pipeline.apply([removal(1, 6)]).unchanged == 1
+
+
+def test_a_text_that_says_nothing_is_a_document_without_chunks(world: World) -> None:
+    assert world.pipeline.apply([document(1, 5, " \u200b ")]).written == 1
+    assert world.collection.counts() == Counts(1, 0)
+
+
+def test_a_tenants_change_moves_the_document_without_embedding(world: World) -> None:
+    world.pipeline.apply([document(1, 5, THREE, tenant="a")])
+    applied = world.pipeline.apply([document(1, 6, THREE, tenant="b")])
+    assert (applied.embedded, applied.reused) == (0, 3)
+    assert (world.found("a"), len(world.found("b"))) == (set(), 3)
+
+
+def test_equal_texts_of_one_batch_are_embedded_once(world: World) -> None:
+    applied = world.pipeline.apply([document(n, 1, "Same words here.\n\nSame words here.") for n in range(5)])
+    assert (applied.embedded, applied.reused, len(world.texts())) == (1, 9, 10)
+
+
+def test_a_documents_own_vectors_serve_where_the_store_is_empty(world: World) -> None:
+    world.pipeline.apply([document(1, 5, THREE)])
+    world.store = VectorStore(None, 1 << 20, FixedClock())
+    applied = world.another().apply([document(1, 6, THREE, metadata={"lang": "de"})])
+    assert (applied.embedded, applied.reused, len(world.texts())) == (0, 3, 3)
+
+
+@pytest.mark.parametrize("word", ["refuse", "nan", "zero", "fewer", "narrow"])
+def test_a_text_that_cannot_be_embedded_fails_its_document_only(world: World, word: str) -> None:
+    world.pipeline.apply([document(3, 1, "Was here.")])
+    changes = [document(n, 2, f"Text {n}. " + (f"And {word}." if n == 3 else "")) for n in range(9)]
+    applied = world.pipeline.apply(changes)
+    assert [(change.key, isinstance(error, PermanentError)) for change, error in applied.failed] == [
+        ("3", True)
+    ]
+    assert applied.written == 8
+    assert "Was here." in world.found()  # the old version stays
+    assert len(world.found()) == 9
+    again = world.pipeline.apply(changes)
+    assert (again.unchanged, len(again.failed), again.embedded) == (8, 1, 0)
+
+
+def test_a_text_past_the_limit_fails_its_document_only(world: World) -> None:
+    applied = world.pipeline.apply([document(1, 1, "x" * 10_000_000), document(2, 1, "Fine.")])
+    assert [type(error) for _, error in applied.failed] == [LimitError]
+    assert world.texts() == ["Fine."]
+
+
+def test_an_outage_fails_all_and_repeating_completes(world: World) -> None:
+    world.pipeline.apply([document(1, 1, "Was here.")])
+    with pytest.raises(TransientError):
+        world.pipeline.apply([document(1, 2, "Come later."), document(2, 1, "Fine.")])
+    assert world.found() == {"Was here."}
+    applied = world.pipeline.apply([document(1, 3, "Now."), document(2, 1, "Fine.")])
+    assert (applied.written, world.texts()) == (2, ["Fine.", "Now."])
+
+
+def test_the_encoder_gets_texts_in_bounded_calls(world: World) -> None:
+    world.pipeline.apply([document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(300)])
+    assert sum(world.encoder.calls) == 600
+    assert max(world.encoder.calls) == 256
+
+
+def test_rewrite_restores_what_was_lost_behind_its_back(world: World) -> None:
+    world.pipeline.apply([document(1, 5, THREE)])
+    ids = [one.id for one in world.collection.scroll_chunks(None, 10)[0]]
+    world.collection._chunks.pop(ids[0])  # type: ignore[attr-defined]  # the twin's own
+    assert world.pipeline.apply([document(1, 5, THREE)]).unchanged == 1
+    applied = world.pipeline.apply([document(1, 5, THREE)], rewrite=True)
+    assert (applied.written, applied.embedded, applied.reused, len(world.texts())) == (1, 0, 3, 3)
+
+
+def test_a_truncate_removes_what_is_older(world: World) -> None:
+    world.pipeline.apply([document(n, n, f"Text {n}.") for n in range(2500)])
+    assert world.pipeline.truncate(2400, "0/9", 77) == 2400
+    assert world.collection.counts() == Counts(100, 100)
+    [grave] = world.collection.manifests(
+        [one.id for one in islice(world.collection.scroll(None, 5, deleted=True).manifests, 1)]
+    ).values()
+    assert (grave.version, grave.position, grave.committed_at, grave.chunks) == (2400, "0/9", 77, ())
+    assert world.pipeline.truncate(2400, "0/9", 77) == 0
+    assert world.pipeline.apply([document(3, 3, "Text 3.")]).superseded == 1
+
+
+def test_old_fences_are_swept(world: World) -> None:
+    world.pipeline.apply([removal(n, n) for n in range(5)] + [document(9, 1, "Live.")])
+    assert world.pipeline.sweep_deleted(3) == 3
+    assert {one.version for one in world.collection.scroll(None, 10, deleted=True).manifests} == {3, 4}
+    assert world.texts() == ["Live."]
+
+
+def test_strays_are_swept_and_nothing_else(world: World) -> None:
+    world.pipeline.apply([document(1, 5, THREE), document(2, 5, "Two.")])
+
+    def crash(name: str) -> None:
+        if name == "before_delete_extra":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.another(crash).apply([document(1, 6, "One two three.")])
+    assert len(world.texts()) == 4
+    assert world.pipeline.sweep_strays() == 2
+    assert world.texts() == ["One two three.", "Two."]
+    assert world.pipeline.sweep_strays() == 0
+
+
+def test_another_dimension_is_a_configuration_error(world: World) -> None:
+    world.encoder = HashingEncoder(8)  # type: ignore[assignment]  # only its dimension counts
+    with pytest.raises(ConfigurationError, match="16 dimensions"):
+        world.another()
+
+
+def test_endless_contention_is_transient(world: World) -> None:
+    class Contended:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(world.collection, name)
+
+        def swap_manifests(self, swaps: Sequence[Any]) -> set[Any]:
+            return set()
+
+    made: Any = Contended()
+    cutter = Cutter(Cut(min_tokens=1, max_tokens=4), world.encoder.count, 254)
+    pipeline = Pipeline("articles", made, world.encoder, world.store, cutter, no_tokens)
+    with pytest.raises(TransientError, match="another worker"):
+        pipeline.apply([document(1, 1, "One.")])
