@@ -9,7 +9,7 @@ used and never printed.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -144,6 +144,12 @@ class HashingEncoderSettings(Section):
     kind: Literal["hashing"] = "hashing"
     dimensions: PositiveInt = 64
     """The twin of the encoder seam: stable hashes of words, for tests and load experiments."""
+
+
+EncoderSettings: TypeAlias = Annotated[
+    OpenVinoEncoder | SentenceTransformersEncoder | OpenAIEncoder | HashingEncoderSettings,
+    Field(discriminator="kind"),
+]
 
 
 class Connect(Section):
@@ -339,10 +345,7 @@ class Settings(Section):
 
     log: Annotated[EmbeddedLog | KafkaLog, Field(discriminator="kind")] = EmbeddedLog()
     index: Annotated[EdgeIndex | QdrantIndex | MemoryIndexSettings, Field(discriminator="kind")] = EdgeIndex()
-    encoder: Annotated[
-        OpenVinoEncoder | SentenceTransformersEncoder | OpenAIEncoder | HashingEncoderSettings,
-        Field(discriminator="kind"),
-    ] = OpenVinoEncoder()
+    encoder: EncoderSettings = OpenVinoEncoder()
     connect: Connect | None = None
     llms: list[Llm] = []
     sources: dict[Name, Source] = Field(min_length=1)

@@ -25,7 +25,7 @@ class StateTable:
 
     def __init__(self) -> None:
         self._rows: dict[bytes, Held] = {}
-        self._dead_below: dict[int, int] = {}
+        self._truncates: dict[int, Truncate] = {}
         self.progress: dict[int, Progress] = {}
         self.regressed: set[bytes] = set()
 
@@ -51,7 +51,13 @@ class StateTable:
 
     def dead_below(self, partition: int) -> int:
         """Rows of this partition with a lower version are dead (0: none)."""
-        return self._dead_below.get(partition, 0)
+        found = self._truncates.get(partition)
+        return found.version if found is not None else 0
+
+    @property
+    def truncate(self) -> Truncate | None:
+        """The newest truncate of the table, whole: a replayed one is recognised by its position."""
+        return max(self._truncates.values(), key=lambda one: one.version, default=None)
 
     def apply(self, partition: int, offset: int, record: StateRecord) -> list[StateRow]:
         """Take one record; the rows that changed by it, as they are now."""
@@ -86,7 +92,7 @@ class StateTable:
     def _apply_truncate(self, partition: int, truncate: Truncate) -> list[StateRow]:
         if truncate.version <= self.dead_below(partition):
             return []
-        self._dead_below[partition] = truncate.version
+        self._truncates[partition] = truncate
         buried = []
         for held in self._rows.values():
             if held.partition == partition and held.row.version < truncate.version and not held.row.deleted:

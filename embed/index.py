@@ -21,7 +21,11 @@ from embed.model import Candidate, ChunkPoint, Covered, Manifest, Scope, Sparse,
 
 @dataclass(frozen=True, slots=True)
 class Swap:
-    """Write `manifest` only if the stored one still has version `expect` (None: only if there is none)."""
+    """Write `manifest` only if the stored one still has version `expect` (None: only if there is none).
+
+    A version stands for one content: a document is a pure function of its row's version and the
+    generation's configuration.
+    """
 
     manifest: Manifest
     expect: int | None
@@ -96,8 +100,8 @@ class Collection(Protocol):
     ) -> list[Candidate]:
         """Best BM25 first; chunks without a common token are no candidates.
 
-        The corpus whose statistics weigh the tokens is the scope's own tenant: other tenants'
-        rows never move a score.
+        The corpus whose statistics weigh the tokens is what the scope may read: rows of other
+        tenants and groups never move a score.
         """
         ...
 
@@ -142,7 +146,11 @@ class Index(Protocol):
     def collections(self) -> list[str]: ...
 
     def drop(self, name: str) -> None:
-        """Delete a collection with everything in it; nothing if it does not exist."""
+        """Delete a collection with everything in it and the aliases that point at it.
+
+        Nothing if it does not exist. Calls on an open handle of it raise ConfigurationError from
+        then on: resolve the alias again.
+        """
         ...
 
     def alias(self, name: str) -> str | None:

@@ -75,7 +75,7 @@ class Pipeline:
     Raises ConfigurationError if encoder and collection differ in dimension.
     """
 
-    def __init__(  # noqa: PLR0917 - one of each part, in the order of their work
+    def __init__(
         self,
         document: str,
         collection: Collection,

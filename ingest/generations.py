@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import ConfigurationError
-from core.settings import DocumentSettings
+from core.settings import DocumentSettings, EncoderSettings
 from core.topics import collection_name
 
 FORMAT: Final = 1
+_ENCODER: Final[TypeAdapter[EncoderSettings]] = TypeAdapter(EncoderSettings)
 
 Status: TypeAlias = Literal["live", "dropped"]
 
@@ -25,7 +27,9 @@ class Frozen:
     """What a generation is built with; a change of any of it needs a reindex."""
 
     document: DocumentSettings
+    encoder: EncoderSettings
     fingerprint: str
+    """Of the encoder: of what decides a vector, unlike its number of threads."""
     dimensions: int
 
 
@@ -126,6 +130,7 @@ class _Wire(msgspec.Struct):
     number: int
     status: Status
     section: dict[str, object]
+    encoder: dict[str, object]
     fingerprint: str
     dimensions: int
 
@@ -139,6 +144,7 @@ def encode_generation(generation: Generation) -> tuple[bytes, bytes]:
         generation.number,
         generation.status,
         frozen.document.model_dump(mode="json"),
+        frozen.encoder.model_dump(mode="json"),
         frozen.fingerprint,
         frozen.dimensions,
     )
@@ -158,5 +164,13 @@ def decode_generation(value: bytes) -> Generation:
             f"generation record format {wire.f} is newer than {FORMAT}, the newest this release reads:"
             " run the release that wrote it, or a later one"
         )
-    frozen = Frozen(DocumentSettings.model_validate(wire.section), wire.fingerprint, wire.dimensions)
+    try:
+        document = DocumentSettings.model_validate(wire.section)
+        encoder = _ENCODER.validate_python(wire.encoder)
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"the recorded configuration of {wire.document} generation {wire.number} is not understood by"
+            f" this release: {error}"
+        ) from error
+    frozen = Frozen(document, encoder, wire.fingerprint, wire.dimensions)
     return Generation(wire.document, wire.number, wire.status, frozen)

@@ -5,8 +5,9 @@ The rule, for the changes of one key in one topic:
 1. The log's order counts: version = epoch and offset. At or below the known version: superseded.
 2. A streamed event at or below the key's last streamed position is a replay after a crash of
    the connector: superseded. Positions are compared stream against stream only, and only inside
-   one epoch. A first part of 0 (no commit yet: a new life of the connector) is applied over any
-   that is not. Rows of a snapshot have no place in that order: they go by the log's alone.
+   one epoch. A first part of 0 says that the connector has seen no commit yet: this is a new life
+   of it, or its first transaction sent again. A new life reads what was written later, so there
+   the second parts decide. Rows of a snapshot have no place in that order: they go by the log's alone.
 3. A delete leaves a grave with the row's columns; a change of key takes unchanged long values
    from there. Tombstones after a delete say nothing new.
 4. A truncate that was replayed must not bury what came after it. Truncates of one table lock
@@ -23,7 +24,7 @@ from typing import Final, Literal, TypeAlias
 
 from core.errors import ContractError, PermanentError
 from core.keys import RowKey, TableId
-from core.positions import parse_position
+from core.positions import format_lsn, parse_position
 from core.settings import Source
 from core.state import Json, StateRow, Truncate
 from core.version import epoch_of, version
@@ -31,6 +32,9 @@ from ingest.debezium import Decoder, Ignored, RowChange, TruncateChange
 from ingest.record import RawRecord
 
 Lookup: TypeAlias = Callable[[bytes], StateRow | None]
+CLOCK_SLACK_MS: Final = 60_000
+"""The time of a snapshot's row is the connector's clock, that of an event the database's."""
+
 KeyShape: TypeAlias = tuple[tuple[str, type], ...]
 
 # MariaDB: domain-server-number; MySQL: server's uuid:number.
@@ -105,14 +109,16 @@ class Resolver:
         ours = known is not None and epoch_of(known.version) == self._epoch
         last = known.streamed if known is not None and ours else None
         if known is not None and _is_replay(event, last) and not _clears(event, known):
-            return Resolved("superseded", "guard", newer=event.committed_at > known.committed_at)
+            return Resolved("superseded", "guard", newer=_is_newer(event, known))
         shape = tuple((name, type(value)) for name, value in event.key.columns)
         if self._shape is not None and shape != self._shape:
             return _parked(self._wrong_shape(shape), known, made, now_ms)
         if event.columns is None:
             columns: Mapping[str, Json] = known.columns if known is not None else {}
             # A delete of what is deleted already: a life of this key was missed, and its columns.
-            tainted = known is not None and (known.tainted or known.deleted or not ours)
+            tainted = known is not None and (
+                known.tainted or known.deleted or not ours or _may_be_newer(known, event)
+            )
         else:
             try:
                 columns, tainted = self._whole(event, known if ours else None, lookup), False
@@ -160,6 +166,8 @@ class Resolver:
         donor = lookup(old_key.canonical)
         if donor is None or epoch_of(donor.version) != self._epoch:
             return None
+        if not donor.deleted and _may_be_newer(donor, event):
+            return None
         if event.streamed is None or donor.streamed is None:
             return donor
         # Another position: the old key had another life since, or its delete was missed.
@@ -189,9 +197,28 @@ class Resolver:
 
 
 def _is_replay(event: RowChange, last: tuple[int, int] | None) -> bool:
-    if event.streamed is None or last is None or event.streamed > last:
+    if event.streamed is None or last is None:
         return False
-    return not (event.streamed[0] == 0 and last[0] != 0)
+    if event.streamed[0] == 0:
+        return event.streamed[1] <= last[1]
+    return event.streamed <= last
+
+
+def _is_newer(event: RowChange, known: StateRow) -> bool:
+    """Whether a replayed event committed after the last one of its key that was streamed."""
+    by_stream = known.streamed is not None and known.position == format_lsn(known.streamed[1])
+    return event.committed_at > known.committed_at + (0 if by_stream else CLOCK_SLACK_MS)
+
+
+def _may_be_newer(row: StateRow, event: RowChange) -> bool:
+    """Whether `row` may be a snapshot's that has `event` in it already: a later life of its key.
+
+    A blocking snapshot may be followed by events from before it. Not so if the event was
+    written after the snapshot's position, or after a commit at or above it.
+    """
+    if event.streamed is None or "/" not in row.position:
+        return False
+    return parse_position(row.position) >= max(event.streamed[1], event.streamed[0] + 1)
 
 
 def _clears(event: RowChange, known: StateRow) -> bool:

@@ -160,15 +160,14 @@ class FreshnessTracker:
         for document, found in marks.items():
             table = self._documents[document]
             topic = self._view.topic(table)
-            for number in self._view.progress(table):
-                mark = found.get((topic, number))
-                covered.setdefault(table, []).append(
-                    Mark(mark.version, mark.committed_at) if mark is not None else NOTHING
-                )
+            each = [found.get((topic, number)) for number in self._view.progress(table)]
+            covered.setdefault(table, []).append(
+                least(None if mark is None else Mark(mark.version, mark.committed_at) for mark in each)
+            )
         return {table: least(found) for table, found in covered.items()}
 
     async def capture(self, sources: Collection[str], documents: Collection[str]) -> Captured:
-        """What is covered now. TransientError while a document has no live index."""
+        """What is covered now: nothing of a document that has no live index or cannot be asked."""
         view = self.view_coverage(sources)
         return Captured(view, self.index_coverage(await self._live.call(self._marks, documents)))
 
@@ -233,20 +232,14 @@ class FreshnessTracker:
                 await asyncio.gather(*(self._look(source, 0.0) for source in self._lines))
                 await self._report()
                 await asyncio.sleep(max(0.0, LOOK_SECONDS - (time.monotonic() - begun)))
-        except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
-            log.error("freshness is no longer watched", error=repr(error))
+        except Exception as error:
+            log.exception("freshness is no longer watched")
             self._on_error(error)
 
     async def _report(self) -> None:
         for source, line in self._lines.items():
             names = [name for name, table in self._documents.items() if table.source == source]
-            try:
-                captured = await self.capture([source], names)
-            except (TransientError, ConfigurationError) as error:
-                log.debug("what the index has covered cannot be read", source=source, error=str(error))
-                captured = Captured(
-                    self.view_coverage([source]), {self._documents[name]: NOTHING for name in names}
-                )
+            captured = await self.capture([source], names)
             now = self._clock.now_ms()
             INDEX_LAG.labels(source).set(self._lag(source, captured.index, now) / 1000)
             STATE_LAG.labels(source).set(self._lag(source, captured.view, now) / 1000)
@@ -297,7 +290,14 @@ class FreshnessTracker:
         line.status = status
 
     def _marks(self, documents: Collection[str]) -> dict[str, Marks]:
-        return {name: self._live.marks(self._live.resolve(name)) for name in documents}
+        found: dict[str, Marks] = {}
+        for name in documents:
+            try:
+                found[name] = self._live.marks(self._live.resolve(name))
+            except (TransientError, ConfigurationError) as error:
+                log.debug("what the index has covered cannot be read", document=name, error=str(error))
+                found[name] = {}
+        return found
 
     def _as_of(self, source: str, joint: Coverage) -> AsOf:
         line = self._lines[source]

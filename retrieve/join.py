@@ -4,18 +4,25 @@ A search's own filter is never trusted alone: tenant and groups are checked agai
 manifest and, where the row is newer than the passage, against the row as it reads now.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
 from uuid import UUID
 
 from core.errors import PermanentError
+from core.keys import TableId
 from core.state import StateRow
 from embed.model import Change, Document, Manifest, Scope
 
 Render: TypeAlias = Callable[[StateRow], Change]
 """What a row says now, as the index agent would render it. PermanentError if nothing can be made of it."""
+
+RowOf: TypeAlias = Callable[[TableId, bytes], StateRow | None]
+"""The newest row of a table's key, grave or live."""
+
+Covers: TypeAlias = Callable[[TableId, int], bool]
+"""The view holds every change of a table up to a version."""
 
 
 class Verdict(Enum):
@@ -58,17 +65,21 @@ class Joined:
     row: StateRow | None = None
 
 
-def listed(chunk: UUID, version: int, manifest: Manifest | None, scope: Scope) -> Verdict:
-    """What the index alone says of a chunk of this version: CITED if its manifest lists it for this caller."""
+def shown(manifest: Manifest | None, scope: Scope) -> Verdict:
+    """What the index alone says of a document: CITED if this caller may see it."""
     if manifest is None:
         return Verdict.NO_MANIFEST
     if manifest.deleted:
         return Verdict.REMOVED
-    if not visible(manifest.tenant, manifest.groups, scope):
-        return Verdict.FOREIGN
-    if chunk not in manifest.chunks:
+    return Verdict.CITED if visible(manifest.tenant, manifest.groups, scope) else Verdict.FOREIGN
+
+
+def listed(chunk: UUID, version: int, manifest: Manifest | None, scope: Scope) -> Verdict:
+    """What the index alone says of a chunk of this version: CITED if its manifest lists it."""
+    found = shown(manifest, scope)
+    if manifest is not None and found.counts and chunk not in manifest.chunks:
         return Verdict.UNLISTED if version > manifest.version else Verdict.REPLACED
-    return Verdict.CITED
+    return found
 
 
 def current(
@@ -108,3 +119,27 @@ def _still_shown(row: StateRow, scope: Scope, render: Render) -> bool:
     except PermanentError:
         return False
     return isinstance(now, Document) and visible(now.tenant, now.groups, scope)
+
+
+class Judge:
+    """The join with everything that it asks: the view's rows, and each document's table and templates."""
+
+    def __init__(
+        self, tables: Mapping[str, TableId], render: Mapping[str, Render], row: RowOf, covers: Covers
+    ) -> None:
+        self._tables, self._render, self._row, self._covers = dict(tables), dict(render), row, covers
+
+    def judge(self, document: str, manifest: Manifest | None, scope: Scope, *, waited: bool) -> Joined:
+        """Index and row together, of one document. Never waits."""
+        verdict = shown(manifest, scope)
+        if manifest is None or not verdict.counts:
+            return Joined(verdict)
+        table = self._tables[document]
+        return current(
+            manifest,
+            self._row(table, manifest.canonical),
+            scope,
+            self._render[document],
+            caught_up=lambda version: self._covers(table, version),
+            waited=waited,
+        )

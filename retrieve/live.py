@@ -52,9 +52,7 @@ class LiveIndex:
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run in one of the query threads."""
-        return await asyncio.get_running_loop().run_in_executor(
-            self._pool, lambda: function(*args, **kwargs)
-        )
+        return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
 
     def resolve(self, document: str) -> Live:
         """The live collection now. TransientError while there is none; ConfigurationError if it is gone."""

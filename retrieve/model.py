@@ -16,7 +16,7 @@ Rows: TypeAlias = tuple[Mapping[str, Json], ...]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One retrieval. `documents` and `views` come from the profile, `scope` from the service, never the caller.
+    """One retrieval. `documents` come from the profile, `scope` from the service, never from the caller.
 
     `state`: view name -> key text of the entry to join. `filters`: metadata column -> allowed values.
     `min_position`: source -> position the answer should cover. `max_staleness_ms`: wait until
@@ -151,7 +151,7 @@ class DocumentView:
 
 @dataclass(frozen=True, slots=True)
 class DocumentPage:
-    """Manifests that the caller may see, in order of id; `after` (a key's text) continues, None at the end."""
+    """Manifests that the caller may see, by id. `after`, a key's text, continues it; None: the end."""
 
     manifests: tuple[Manifest, ...]
     after: str | None

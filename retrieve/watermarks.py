@@ -16,12 +16,12 @@ from core.keys import TableId
 from core.version import epoch_of, version
 
 KEPT: Final = 512
-"""Watermarks of one source (an even number), before every second old one is given up: an index that is hours behind
-has no use for the position of each second."""
+"""Watermarks of one source (an even number), before every second old one is given up: an index that
+is hours behind has no use for the position of each second."""
 
 
 class Mark(NamedTuple):
-    """Everything up to `version` of one table is covered. `committed_at` (ms) is the source's own time of it."""
+    """Everything up to `version` of a table is covered; `committed_at` (ms) is the source's time of it."""
 
     version: int
     committed_at: int
@@ -58,9 +58,7 @@ class Watermark:
     """`position` as a number; -1 without one."""
 
     def covered_by(self, coverage: Coverage) -> bool:
-        return all(
-            coverage[table].version >= need for table, need in self.needs.items() if table in coverage
-        )
+        return all(coverage[table].version >= need for table, need in self.needs.items() if table in coverage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,23 +78,23 @@ class Watermarks:
     def __init__(self, kept: int = KEPT) -> None:
         self._kept = kept
         self._marks: list[Watermark] = []
-        self._highest: dict[TableId, int] = {}
+        self._highest: Mapping[TableId, int] = {}
 
     def __len__(self) -> int:
         return len(self._marks)
 
     def see(self, table: TableId, mark: Mark, now: int) -> None:
-        """The view holds progress of this version: so the raw record exists, since its commit at the latest."""
+        """The view holds progress of this version: its raw record exists since its commit at the latest."""
         if mark.version <= self._highest.get(table, NOTHING.version):
             return
         at = min(now, mark.committed_at or now)
         last = self._marks[-1] if self._marks else Watermark({}, at, None, None, -1)
-        self._highest[table] = mark.version
-        self._append(replace(last, needs=dict(self._highest), first_at=at))
+        self._highest = {**self._highest, table: mark.version}  # a watermark's needs are never edited
+        self._append(replace(last, needs=self._highest, first_at=at))
 
     def begin(self, at: int) -> Look:
         """Before anything is read for a look; `at` in ms since 1970."""
-        return Look(at, dict(self._highest))
+        return Look(at, self._highest)
 
     def look(
         self,

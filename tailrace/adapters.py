@@ -59,7 +59,7 @@ def load_encoders(settings: object) -> Encoders:
     if isinstance(settings, SentenceTransformersEncoder):
         from embed.encoders.sentence_transformers import SentenceTransformersTextEncoder  # noqa: PLC0415
 
-        one = SentenceTransformersTextEncoder(settings)
+        one = SentenceTransformersTextEncoder(settings.model, settings.device)
         return Encoders(one, one)
     if isinstance(settings, OpenAIEncoder):
         from embed.encoders.openai import OpenAITextEncoder  # noqa: PLC0415 - see above

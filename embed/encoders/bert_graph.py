@@ -16,7 +16,7 @@ from embed.encoders.model_folder import ModelFolder
 
 # Importing openvino starts a thread that reports its use over the network and writes into the
 # home folder, where it finds this package. With None here the import of it fails, quietly.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment] - the documented way to hide a module
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # the documented way to hide one
 
 import openvino as ov  # noqa: E402 - after the line above
 from openvino import opset13 as op  # noqa: E402 - the same
@@ -27,12 +27,33 @@ _MASKED: Final = -1e4
 
 
 def build_graph(model: ModelFolder) -> ov.Model:
-    """The graph from (input_ids, attention_mask), both i64 of texts x tokens, to one vector of length 1 a text.
+    """The graph from input_ids and attention_mask, i64 of texts x tokens, to vectors of length 1.
 
     Raises ConfigurationError for another architecture than BERT with absolute positions, or for
     weights that are missing or cannot be read.
     """
     return _Bert(model).graph()
+
+
+def compile_graph(graph: ov.Model, *, threads: int, precision: str) -> Any:
+    """An infer request, for one caller at a time. Requests of the same graph share its weights."""
+    options = {
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": precision,
+        # Bound to cores, two encoders of one process met on the same one: questions took three
+        # times as long while documents were encoded.
+        "ENABLE_CPU_PINNING": False,
+    }
+    try:
+        return ov.Core().compile_model(graph, "CPU", options).create_infer_request()
+    except RuntimeError as error:
+        raise ConfigurationError(f"OpenVINO cannot compile the encoder: {error}") from error
+
+
+def has_bf16() -> bool:
+    """Whether this CPU computes in bf16 itself."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def require_bert(model: ModelFolder) -> None:
@@ -109,9 +130,7 @@ class _Bert:
         positions = op.slice(table, _integers(0), length, _integers(1), _integers(0))
         words = op.gather(_constant(self._weight("embeddings.word_embeddings.weight")), ids, axis)
         kind = _constant(self._weight("embeddings.token_type_embeddings.weight")[0])
-        return self._norm(
-            op.add(op.add(words, op.unsqueeze(positions, axis)), kind), "embeddings.LayerNorm"
-        )
+        return self._norm(op.add(op.add(words, op.unsqueeze(positions, axis)), kind), "embeddings.LayerNorm")
 
     def _layer(self, x: Any, bias: Any, name: str) -> Any:
         """Attention and feed-forward, each with its residual and its norm after it."""

@@ -19,14 +19,19 @@ from tokenizers import Tokenizer
 
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
 from embed.encoder import Kind
-from embed.encoders.bert_graph import build_graph, ov, require_bert
+from embed.encoders.bert_graph import build_graph, compile_graph, has_bf16, require_bert
 from embed.encoders.model_folder import ModelFolder, read_json, resolve_model
 from embed.model import Vector
 
 Precision: TypeAlias = Literal["bf16", "f32"]
 
-_PADDED_TOKENS: Final = 4096
-"""Of one batch: large enough for the matrix units, small enough to stay in the caches."""
+_STEP: Final = 16
+"""Lengths are padded to a multiple, and batches hold 1, 2, 4, 8 ... texts: OpenVINO keeps code and memory
+for each shape that it has met, and over free shapes the process grew by half without an end."""
+
+_TOKENS_PER_THREAD: Final = 512
+_MOST_TOKENS: Final = 8192
+"""Padded tokens of one batch: more gained nothing, and each costs some 20 KB while it runs."""
 
 # One thread tokenizes: it costs some percent of encoding, and the tokenizers' own threads would
 # take cores from questions, and warn at each fork. The operator's own choice wins.
@@ -56,7 +61,7 @@ class OpenVinoModel:
         `auto` is bf16 where the CPU has it, else f32. Raises ConfigurationError if the model is not
         here or is no BERT, or if bf16 is asked for and the CPU has none (emulated, it would be slow).
         """
-        native = "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        native = has_bf16()
         if precision == "bf16" and not native:
             raise ConfigurationError("encoder.precision: this CPU has no bf16: write auto or f32")
         chosen: Precision = "bf16" if native and precision != "f32" else "f32"
@@ -80,18 +85,9 @@ class OpenVinoTextEncoder:
         self.fingerprint = model.fingerprint
         self.dimensions = model.dimensions
         self.max_tokens = model.max_tokens
+        self._budget = min(threads * _TOKENS_PER_THREAD, _MOST_TOKENS)
         self._lock = threading.Lock()
-        options = {
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": threads,
-            "INFERENCE_PRECISION_HINT": model.precision,
-            # Bound to cores, two encoders of one process would meet on the same one.
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            self._request: Any = ov.Core().compile_model(model.graph, "CPU", options).create_infer_request()
-        except RuntimeError as error:
-            raise ConfigurationError(f"OpenVINO cannot compile the encoder: {error}") from error
+        self._request = compile_graph(model.graph, threads=threads, precision=model.precision)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model.precision}, {self.dimensions} dimensions)"
@@ -111,7 +107,7 @@ class OpenVinoTextEncoder:
                 )
         vectors = np.empty((len(rows), self.dimensions), np.float32)
         with self._lock:
-            for batch in batches(lengths, _PADDED_TOKENS):
+            for batch in batches([self._padded(length) for length in lengths], self._budget):
                 vectors[batch] = self._infer([rows[place] for place in batch])
         return vectors
 
@@ -129,8 +125,12 @@ class OpenVinoTextEncoder:
             raise PermanentError("a text is not valid Unicode: it cannot be encoded") from error
         return [encoding.ids for encoding in found]
 
+    def _padded(self, length: int) -> int:
+        """Never beyond the longest text: the model knows no later positions."""
+        return min(-(-length // _STEP) * _STEP, self._model.longest)
+
     def _infer(self, rows: Sequence[Sequence[int]]) -> Vector:
-        shape = len(rows), max(map(len, rows))
+        shape = len(rows), self._padded(max(map(len, rows)))
         padded, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for row, ids, present in zip(rows, padded, mask, strict=True):
             ids[: len(row)] = row
@@ -144,18 +144,18 @@ class OpenVinoTextEncoder:
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Places of texts of similar length, each place once; padded, a batch holds at most `budget` tokens.
+    """Places of texts of similar length, each place once, shortest first; in numbers that are powers of two.
 
-    A text longer than the budget is a batch of its own.
+    Padded to its longest text, a batch holds at most `budget` tokens; a text beyond it is alone.
     """
-    batch: list[int] = []
-    for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and lengths[place] * (len(batch) + 1) > budget:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    start = 0
+    while start < len(order):
+        size = 1
+        while (end := start + 2 * size) <= len(order) and 2 * size * lengths[order[end - 1]] <= budget:
+            size *= 2
+        yield order[start : start + size]
+        start += size
 
 
 def _cores() -> int:

@@ -28,6 +28,8 @@ def fetch(jars: Path, mvn: Path | None, say: Callable[[str], None]) -> bool:
 
     Stacks may share a folder. Raises ConfigurationError if Maven cannot, with its reason.
     """
+    if complete(jars):
+        return False
     jars.mkdir(parents=True, exist_ok=True)
     with (jars / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

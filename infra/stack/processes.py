@@ -128,14 +128,18 @@ class Process:
 
 
 def identity(pid: int) -> str | None:
-    """What tells this process from a later one of the same pid; None if there is none, or a zombie."""
+    """What tells this process from a later one of the same pid; None if there is none, or a zombie.
+
+    A killed process of many threads is a zombie while some of them still hold its ports: not gone yet.
+    """
     try:
+        threads = len(list(Path(f"/proc/{pid}/task").iterdir()))
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except (FileNotFoundError, ProcessLookupError):
         return _identity_by_ps(pid) if not Path("/proc/self").exists() else None
     state, started = fields[0], fields[19]
-    return None if state in {"Z", "X"} else f"{boot} {started}"
+    return None if state in {"Z", "X"} and threads <= 1 else f"{boot} {started}"
 
 
 def wait_until(

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from connectors.deploy import cause, deploy
+from connectors.positions import committed_lsn
 from connectors.rest import ConnectClient
 from connectors.spec import read_spec, write_spec
 from core.errors import ConfigurationError, TailraceError
@@ -17,7 +18,7 @@ from infra.stack import jars, ports, shop, tools
 from infra.stack.config import connector_spec, tailrace_yaml
 from infra.stack.kafka import Broker, Connect
 from infra.stack.postgres import Postgres, cluster_folder
-from infra.stack.processes import Process
+from infra.stack.processes import Process, wait_until
 from infra.stack.service import Tailrace, apply_topics
 from infra.stack.settings import Memory, Ports, StackSettings, remove, write_private
 
@@ -85,8 +86,9 @@ class Stack:
             return cursor.fetchall() if cursor.description else []
 
     def up(self, *, with_tailrace: bool = True) -> list[str]:
-        """Start what is down, in order, and wait until all serve. Returns what was changed.
+        """Start what is down, in order, and wait until all serve and the first snapshot is in Kafka.
 
+        Returns what was changed.
         Raises ConfigurationError, before anything is started, for a taken port or a missing program.
         """
         self.settings.directory.mkdir(parents=True, exist_ok=True)
@@ -179,6 +181,11 @@ class Stack:
                 return []
             self._say(f"deploying the connector {spec.name}")
             deploy(client, spec)
+            wait_until(
+                lambda: committed_lsn(client.offsets(spec.name)) is not None,
+                timeout_s=120.0,
+                what="the connector's first snapshot",
+            )
         # Connect of a second start finds its connector again by itself: that is no change.
         return [] if known == wanted else [f"deployed the connector {spec.name}"]
 

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from core.errors import ConfigurationError
-from core.settings import DocumentSettings
+from core.settings import DocumentSettings, HashingEncoderSettings
 from ingest.generations import (
     Frozen,
     Generation,
@@ -16,7 +16,7 @@ from ingest.generations import (
 )
 
 SECTION = DocumentSettings(table="shop.public.articles", title="{{ title }}", text="{{ body }}")
-FROZEN = Frozen(SECTION, "encoder-1", 64)
+FROZEN = Frozen(SECTION, HashingEncoderSettings(), "encoder-1", 64)
 LIVE = Generation("articles", 1, "live", FROZEN)
 
 
@@ -32,7 +32,9 @@ def test_a_known_one_runs_without_a_word() -> None:
 
 
 def test_a_changed_file_waits_and_the_record_runs() -> None:
-    edited = Frozen(SECTION.model_copy(update={"text": "{{ title }}"}), "encoder-2", 64)
+    edited = dataclasses.replace(
+        FROZEN, document=SECTION.model_copy(update={"text": "{{ title }}"}), fingerprint="encoder-2"
+    )
     plan = plan_generations({"articles": edited}, [LIVE], ["shop-articles-g1"], "shop")
     assert plan.run == (LIVE,)
     assert "text, encoder" in plan.said[0]

@@ -83,7 +83,7 @@ def test_an_applied_row_says_everything() -> None:
     assert resolved.rows == (
         StateRow(
             RowKey.of({"id": 1}), version(3, 0), {"id": 1, "text": "a"}, False, (10, 20), "0/14", 55, 77
-        ),  # noqa: FBT003 - deleted
+        ),
     )
 
 
@@ -121,9 +121,17 @@ def test_rows_of_a_snapshot_go_by_offset_and_keep_the_streamed_position() -> Non
 def test_a_new_life_of_the_connector_starts_without_a_last_commit() -> None:
     log = Log()
     log.put("c", 1, (10, 20), "a")
-    assert log.put("u", 1, (None, 15), "b").outcome == "applied"
-    assert log.row(1).streamed == (0, 15)
-    assert log.put("u", 1, (None, 15), "b").kind == "guard"
+    assert log.put("u", 1, (None, 25), "b").outcome == "applied"
+    assert log.row(1).streamed == (0, 25)
+    assert log.put("u", 1, (None, 25), "b").kind == "guard"
+
+
+def test_the_first_transaction_of_a_connector_may_be_replayed_too() -> None:
+    log = Log()
+    log.put("c", 1, (None, 20), "a")
+    log.put("u", 1, (30, 40), "b")
+    assert log.put("c", 1, (None, 20), "a").kind == "guard"
+    assert log.live() == {"1": "b"}
 
 
 def test_an_old_offset_is_superseded_even_without_a_position() -> None:
@@ -435,3 +443,34 @@ def test_the_alarm_stops_at_a_newer_event_with_an_older_position() -> None:
     stop = alarm.observe(log.put("u", 1, (10, 19), "restored database", ts_ms=101))
     assert stop is not None
     assert "tailrace resync" in stop
+
+
+def test_a_snapshot_row_of_a_later_life_lends_nothing_to_an_earlier_move() -> None:
+    # The source moved 1 to 2 and made a new 1 before a blocking snapshot read both; the stream
+    # comes to the move only after it.
+    log = Log()
+    log.put("c", 1, (10, 20), "A")
+    log.put("r", 1, (10, 100), "B")
+    log.put("r", 2, (10, 100), "A")
+    log.put("d", 1, (20, 30), newkey=2)
+    assert log.put("c", 2, (20, 30), P, oldkey=1).outcome == "parked"
+    log.put("c", 1, (30, 40), "B")
+    assert log.live() == {"1": "B", "2": "A"}
+    assert log.row(2).tainted
+
+
+@pytest.mark.parametrize("q", [(None, 130), (110, 90)], ids=["written after", "committed after"])
+def test_a_snapshot_row_lends_to_a_move_that_came_after_it(q: tuple[int | None, int]) -> None:
+    log = Log()
+    log.put("r", 1, (10, 100), "A")
+    log.put("d", 1, q, newkey=2)
+    assert log.put("c", 2, q, P, oldkey=1).outcome == "applied"
+    assert log.live() == {"2": "A"}
+
+
+def test_the_alarm_allows_for_the_clock_of_a_snapshot() -> None:
+    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log.put("c", 1, (10, 20), "a", ts_ms=100_000)
+    log.put("r", 1, None, "a", ts_ms=95_000)  # the connector's clock is behind
+    assert alarm.observe(log.put("c", 1, (10, 20), "a", ts_ms=100_000)) is None
+    assert alarm.observe(log.put("u", 1, (10, 19), "restored database", ts_ms=200_000)) is not None

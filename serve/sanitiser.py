@@ -1,0 +1,112 @@
+"""Makes an answer safe to show: no images, no links but to cited pages, no unknown citations.
+
+The text is data, whoever wrote it: a model steered by a row could put secrets into the address of
+an image, which a reader's program fetches unasked. So nothing is parsed as Markdown; the marks that
+make Markdown or HTML active are broken wherever they stand, in any spelling. Works on a stream:
+only whole words leave, so a link cut in two by the network is still seen whole.
+"""
+
+import re
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, TypeAlias
+
+from serve.prompt import visible
+
+LONGEST_WORD: Final = 4096
+"""Characters held back at most. A longer word is broken by a space: it is no prose."""
+
+REMOVED: Final = "(link removed)"
+
+Cite: TypeAlias = Callable[[int, int], str]
+"""A number and where its mark would begin in the answer, to the mark: empty for an unknown one."""
+
+_GAP: Final = r"\s\u3000-\u3002\uff01\uff0c\uff1b\uff1f"  # Chinese and Japanese sentences have no spaces
+_BORDER: Final = re.compile(f"[{_GAP}]+")
+_OPEN_CITATION: Final = re.compile(r"\[[\d,;\s]{0,60}\Z")
+_NUMBERS: Final = r"\[\s{0,2}\d{1,4}(?:\s{0,2}[,;]\s{0,2}\d{1,4}){0,8}\s{0,2}\]"
+_TOKEN: Final = re.compile(rf"(?P<gap>[{_GAP}]+)|(?P<word>(?:{_NUMBERS}|[^{_GAP}])+)")
+_CITATION: Final = re.compile(_NUMBERS)
+_LINK: Final = re.compile(r"\]\(([^()\s<>]+)\)")
+_ADDRESS: Final = re.compile(
+    r"(?i)://|\bwww\.|(?<![a-z0-9])(?:data|javascript|vbscript|file|blob|mailto|tel):(?=[^\s\d])"
+)
+_IMAGE: Final = re.compile(r"!+(?=\[)")
+_BRACKETS: Final = re.compile(r"\](?=[(\[:])")
+_ENTITY: Final = re.compile(r"&(?=#|\w+;)")
+_TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
+_LEADING, _TRAILING = "([<{\"'*_", ".,;:!?)]}>\"'*_"
+
+
+class Sanitiser:
+    """One answer, word by word.
+
+    `feed` gives what may be shown so far, `finish` the rest. The same text gives the same result
+    however it is divided.
+    """
+
+    def __init__(self, allowed_urls: Collection[str], cite: Cite) -> None:
+        self._allowed = frozenset(allowed_urls)
+        self._cite = cite
+        self._held = ""
+        self._shown = 0
+
+    def feed(self, text: str) -> str:
+        self._held += visible(text)
+        cut = 0
+        for border in _BORDER.finditer(self._held):
+            cut = border.end()
+        opened = _OPEN_CITATION.search(self._held, max(0, cut - 64), cut)
+        if opened is not None:
+            # A word is taken whole: back to where the one with the bracket begins.
+            cut = max((b.end() for b in _BORDER.finditer(self._held, 0, opened.start())), default=0)
+        made = self._take(cut)
+        while len(self._held) > LONGEST_WORD:
+            made += self._take(LONGEST_WORD) + " "
+            self._shown += 1
+        return made
+
+    def finish(self) -> str:
+        return self._take(len(self._held))
+
+    def _take(self, cut: int) -> str:
+        taken, self._held = self._held[:cut], self._held[cut:]
+        made = ""
+        for token in _TOKEN.finditer(taken):
+            if token["gap"]:
+                made += token["gap"]
+                continue
+            for piece in _pieces(token["word"]):
+                made += self._word(piece, self._shown + len(made))
+        self._shown += len(made)
+        return made
+
+    def _word(self, word: str, at: int) -> str:
+        made, done = "", 0
+        for citation in _CITATION.finditer(word):
+            made += self._plain(word[done : citation.start()])
+            done = citation.end()
+            for number in re.findall(r"\d+", citation[0]):
+                made += self._cite(int(number), at + len(made))
+            if word[done : done + 1] in {"(", ":"} and made.endswith("]"):
+                made += " "  # neither a link nor the definition of one
+        return made + self._plain(word[done:])
+
+    def _plain(self, word: str) -> str:
+        """A word without citations. Links to cited pages stay."""
+        made, done = "", 0
+        for link in _LINK.finditer(word):
+            if link[1] in self._allowed:
+                made += self._broken(word[done : link.start()]) + link[0]
+                done = link.end()
+        return made + self._broken(word[done:])
+
+    def _broken(self, word: str) -> str:
+        if _ADDRESS.search(word) and word.lstrip(_LEADING).rstrip(_TRAILING) not in self._allowed:
+            return REMOVED
+        word = _BRACKETS.sub("] ", _IMAGE.sub("", word))
+        return _TAG.sub("&lt;", _ENTITY.sub("&amp;", word))
+
+
+def _pieces(word: str) -> Iterator[str]:
+    for start in range(0, len(word), LONGEST_WORD):
+        yield word[start : start + LONGEST_WORD] + (" " if start + LONGEST_WORD < len(word) else "")

@@ -1,0 +1,174 @@
+"""`tailrace demo`: sets the stage, plays the story, then keeps serving until Ctrl-C."""
+
+import asyncio
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from core.clock import SystemClock
+from core.errors import ConfigurationError
+from core.settings import Settings
+from core.telemetry import configure_logging
+from tailrace.configuration import load
+from tailrace.demo.play import Player, Result
+from tailrace.demo.shop import Shop, load_shop
+from tailrace.demo.source import DemoSource
+from tailrace.demo.story import STORY, Step
+from tailrace.runtime import Runtime, start_patiently, stop_on_signals
+
+SOURCE = "shop"
+TITLE = "Tarn & Trail, the sample shop"
+
+
+def run_demo(*, once: bool, as_json: bool, port: int, story: Sequence[Step] = STORY) -> bool:
+    """Whether every step was right. Messages on stderr, the JSON report on stdout."""
+    configure_logging("ERROR")
+    console = Console(stderr=True, highlight=False)
+    with tempfile.TemporaryDirectory(prefix="tailrace-demo-") as folder:
+        settings = demo_settings(Path(folder), port)
+        return asyncio.run(_play(settings, story, console, once=once, as_json=as_json))
+
+
+def demo_settings(folder: Path, port: int) -> Settings:
+    """The demo's configuration, with its index in `folder`."""
+    file = folder / "tailrace.yaml"
+    packaged = resources.files("tailrace.demo").joinpath("tailrace.yaml").read_text(encoding="utf-8")
+    file.write_text(packaged, encoding="utf-8")
+    return load(file, {"TAILRACE_SERVE__PORT": str(port)}).settings
+
+
+async def _play(
+    settings: Settings, story: Sequence[Step], console: Console, *, once: bool, as_json: bool
+) -> bool:
+    shop, clock = load_shop(), SystemClock()
+    source = DemoSource(SOURCE, settings.sources[SOURCE], clock)
+    stopping = stop_on_signals()
+    runtime = await _open(settings, source, stopping)
+    results: list[Result] = []
+    try:
+        if not stopping.is_set():
+            await source.start(runtime.brokers)
+            async with httpx2.AsyncClient(base_url=runtime.url, timeout=60.0, trust_env=False) as client:
+                player = Player(source, client)
+                telling = asyncio.ensure_future(_tell(player, source, shop, story, console, results))
+                signalled = asyncio.ensure_future(stopping.wait())
+                await asyncio.wait({telling, signalled}, return_when=asyncio.FIRST_COMPLETED)
+                signalled.cancel()
+                if not telling.done():
+                    telling.cancel()
+                    await asyncio.gather(telling, return_exceptions=True)
+                else:
+                    await telling
+        if as_json:
+            sys.stdout.write(json.dumps(report(results), ensure_ascii=False, indent=2) + "\n")
+            sys.stdout.flush()
+        if not once and not stopping.is_set():
+            _say_how_to_go_on(runtime.url, console)
+            await stopping.wait()
+            console.print("stopping")
+    finally:
+        await source.stop()
+        await runtime.stop()
+    if len(results) < len(story):
+        raise KeyboardInterrupt
+    return all(result.ok for result in results)
+
+
+async def _open(settings: Settings, source: DemoSource, stopping: asyncio.Event) -> Runtime:
+    """Start; on a taken port take a free one, for the demo has no users to disappoint."""
+    for attempt in (
+        settings,
+        settings.model_copy(update={"serve": settings.serve.model_copy(update={"port": 0})}),
+    ):
+        runtime = Runtime(attempt, worker=True, service=True, positions=source)
+        try:
+            await start_patiently(runtime, stopping)
+        except ConfigurationError as error:
+            await runtime.stop()
+            if attempt.serve.port == 0 or "serve.port" not in str(error):
+                raise
+        else:
+            return runtime
+    raise AssertionError("unreachable")
+
+
+async def _tell(
+    player: Player,
+    source: DemoSource,
+    shop: Shop,
+    story: Sequence[Step],
+    console: Console,
+    results: list[Result],
+) -> None:
+    counted = f"{len(shop.articles)} articles, {len(shop.products)} products"
+    console.print(f"{TITLE}: {counted}, {len(shop.customers)} customers, {len(shop.orders)} orders.")
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+    ) as bar:
+        loading = bar.add_task("snapshot", total=None)
+        await source.snapshot(
+            {table: shop.rows(table) for table in ("articles", "products", "customers", "orders")}
+        )
+        await player.ready(lambda read, total: bar.update(loading, completed=read, total=total or None))
+        playing = bar.add_task("story", total=len(story))
+        for number, step in enumerate(story, 1):
+            result = await player.play(step)
+            results.append(result)
+            _show(console, number, step, result)
+            bar.advance(playing)
+
+
+def _show(console: Console, number: int, step: Step, result: Result) -> None:
+    mark = "right" if result.ok else "WRONG"
+    console.print(f"\n{number}. {step.told}", style="bold", markup=False)
+    console.print(f"   ? {result.question}", markup=False)
+    for line in result.answer.strip().splitlines():
+        console.print(f"   > {line}", markup=False)
+    if result.citations:
+        console.print(f"   cites {', '.join(dict.fromkeys(result.citations))}", markup=False)
+    facts = [mark]
+    if result.freshness_ms is not None:
+        facts += [
+            f"searchable {result.freshness_ms:.0f} ms after the commit",
+            f"{result.embedded} embedded, {result.reused} reused",
+        ]
+    facts += [f"it {wrong}" for wrong in result.wrong]
+    console.print(f"   {'; '.join(facts)}", style="green" if result.ok else "bold red", markup=False)
+
+
+def report(results: Sequence[Result]) -> dict[str, Any]:
+    """What `--json` prints."""
+    return {
+        "ok": bool(results) and all(result.ok for result in results),
+        "steps": [asdict(result) for result in results],
+    }
+
+
+def _say_how_to_go_on(url: str, console: Console) -> None:
+    ask = '{"model": "support", "messages": [{"role": "user", "content": "How long is a gift card valid?"}]}'
+    search = '{"query": "warm sleeping bag for winter", "profile": "support", "top_k": 3}'
+    console.print(f"\nServing at {url} until Ctrl-C. Try:", style="bold")
+    console.print(
+        f"  curl -s {url}/v1/chat/completions -H 'content-type: application/json' -d '{ask}'",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"  curl -s {url}/v1/search -H 'content-type: application/json' -d '{search}'",
+        markup=False,
+        soft_wrap=True,
+    )

@@ -1,0 +1,230 @@
+"""A process of Tailrace: worker, query service, or both, from settings to a clean stop."""
+
+import asyncio
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from core.clock import SystemClock
+from core.errors import ConfigurationError, TailraceError
+from core.settings import EdgeIndex, EmbeddedLog, KafkaLog, Settings
+from core.telemetry import configure_logging, logger
+from core.topics import required_topics
+from embed.index import Index
+from ingest.embedded_log import EmbeddedLog as MockCluster
+from ingest.embedded_log import next_epoch
+from ingest.generations import Frozen, Generation
+from retrieve.freshness import CommittedPositions
+from tailrace.adapters import build_index
+from tailrace.encoders import EncoderBook
+from tailrace.preparation import (
+    check_topics,
+    forget_strays,
+    read_epochs,
+    recorded_generations,
+    settle_generations,
+    settle_sources,
+)
+from tailrace.service import Service
+from tailrace.worker import build_worker
+
+log = logger(__name__)
+
+STOP_SECONDS: Final = 20.0
+"""A stop that takes longer is ended: everything acknowledged is durable at any moment."""
+
+FATAL, INTERRUPTED = 1, 130
+
+
+class Runtime:
+    """Start and stop of one process. `positions` stands in for Kafka Connect where there is none."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        worker: bool,
+        service: bool,
+        positions: CommittedPositions | None = None,
+    ) -> None:
+        _refuse_impossible(settings, worker=worker, service=service)
+        self._settings, self._with_worker, self._with_service = settings, worker, service
+        self._positions = positions
+        self._clock = SystemClock()
+        self._mock: MockCluster | None = None
+        self._index: Index | None = None
+        self._books = EncoderBook(settings.app)
+        self.brokers: Sequence[str] = ()
+        self.service: Service | None = None
+
+    @property
+    def url(self) -> str:
+        """Of the query service."""
+        if self.service is None:
+            raise RuntimeError("this process runs no query service")
+        return self.service.url
+
+    async def start(self) -> None:
+        """Prepare and start everything; returns when the service answers and the worker has joined.
+
+        Raises ConfigurationError or TransientError; what was started by then is stopped by `stop`.
+        """
+        settings = self._settings
+        epochs = await self._open_log()
+        self._index = index = await asyncio.to_thread(build_index, settings.index)
+        if self._with_worker:
+            configured = await asyncio.to_thread(self._books.load, settings.encoder)
+            frozen = {
+                name: Frozen(
+                    document,
+                    settings.encoder,
+                    configured.document.fingerprint,
+                    configured.document.dimensions,
+                )
+                for name, document in settings.documents.items()
+            }
+            generations, said = await settle_generations(settings, self.brokers, index, frozen)
+            if isinstance(settings.log, EmbeddedLog):
+                forget_strays(settings.app, index, generations)
+            for line in said:
+                log.info(line)
+        else:
+            recorded = await recorded_generations(settings.app, self.brokers)
+            generations = tuple(
+                g for g in recorded if g.status == "live" and g.document in settings.documents
+            )
+        await asyncio.to_thread(self._books.know, generations)
+        if self._with_service:
+            self.service = Service(
+                settings,
+                self.brokers,
+                index,
+                self._books,
+                generations,
+                epochs,
+                positions=self._positions,
+                on_fatal=fatal,
+                clock=self._clock,
+            )
+            await self.service.start()
+        if self._with_worker:
+            await self._start_worker(epochs, generations, index)
+
+    async def stop(self) -> None:
+        """Stop in the other order. Safe after a start that failed half way."""
+        if self.service is not None:
+            await self.service.close_http()
+        if self._worker is not None:
+            await self._worker.stop()
+        if self.service is not None:
+            await self.service.stop()
+        if self._index is not None:
+            await asyncio.to_thread(self._index.close)
+        if self._mock is not None:
+            self._mock.stop()
+
+    _worker = None
+
+    async def _open_log(self) -> dict[str, int]:
+        settings = self._settings
+        if isinstance(settings.log, KafkaLog):
+            self.brokers = settings.log.brokers
+            await asyncio.to_thread(check_topics, settings)
+            if self._with_worker:
+                return await settle_sources(settings, self.brokers)
+            return await read_epochs(settings, self.brokers)
+        self._mock = MockCluster()
+        topics = required_topics(settings)
+        self.brokers = self._mock.start(topics)
+        epoch = 0
+        if isinstance(settings.index, EdgeIndex):
+            epoch = next_epoch(settings.index.path.parent / "epoch")
+        return {topic.name: epoch for topic in topics}
+
+    async def _start_worker(
+        self, epochs: dict[str, int], generations: Sequence[Generation], index: Index
+    ) -> None:
+        self._worker = build_worker(
+            self._settings,
+            self.brokers,
+            epochs,
+            generations,
+            index,
+            self._books,
+            clock=self._clock,
+            on_fatal=fatal,
+        )
+        await self._worker.start()
+
+
+def fatal(error: BaseException) -> None:
+    """Nothing that waiting cures: exit for the supervisor to restart. What was acknowledged is durable."""
+    log.error("stopping: %s", error, exc_info=not isinstance(error, TailraceError))
+    os._exit(FATAL)
+
+
+def run(config: Path, *, worker: bool, service: bool) -> None:
+    """Run until interrupted or terminated. The commands `worker`, `serve` and `dev`."""
+    import uvloop  # noqa: PLC0415 - not on every platform, and not for the demo's tests
+
+    from tailrace.configuration import load  # noqa: PLC0415 - after the cheap imports
+
+    settings = load(config).settings
+    configure_logging()
+    uvloop.run(_run(Runtime(settings, worker=worker, service=service)))
+
+
+async def _run(runtime: Runtime) -> None:
+    stopping = stop_on_signals()
+    try:
+        await start_patiently(runtime, stopping)
+        if runtime.service is not None and not stopping.is_set():
+            log.info("serving", url=runtime.url)
+        await stopping.wait()
+        log.info("stopping")
+    finally:
+        async with asyncio.timeout(STOP_SECONDS):
+            await runtime.stop()
+
+
+async def start_patiently(runtime: Runtime, stopping: asyncio.Event) -> None:
+    """Start; give up at once on a signal."""
+    starting = asyncio.ensure_future(runtime.start())
+    signalled = asyncio.ensure_future(stopping.wait())
+    done, _ = await asyncio.wait({starting, signalled}, return_when=asyncio.FIRST_COMPLETED)
+    if starting in done:
+        signalled.cancel()
+        await starting
+        return
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by the first SIGINT or SIGTERM; the second ends the process at once."""
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            os._exit(INTERRUPTED)
+        stopping.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+    return stopping
+
+
+def _refuse_impossible(settings: Settings, *, worker: bool, service: bool) -> None:
+    alone = worker != service
+    if alone and isinstance(settings.index, EdgeIndex):
+        raise ConfigurationError(
+            "index.kind edge: its folder has one owner, so worker and service run in one process:"
+            " use `tailrace dev`, or a Qdrant server (`index: {kind: qdrant, url: …}`)"
+        )
+    if alone and isinstance(settings.log, EmbeddedLog):
+        raise ConfigurationError(
+            "log.kind embedded: the log lives in one process: use `tailrace dev`, or a Kafka broker"
+        )

@@ -1,0 +1,398 @@
+"""Positions, lags and waits, as the sources, the worker and the index move one by one."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from core.keys import TableId
+from core.positions import parse_position
+from core.version import version
+from embed.model import Scope
+from retrieve.watermarks import NOTHING, Mark, Watermarks, both, least
+from tests.unit.retrieval_world import ARTICLES, EVERYBODY, ORDERS, World, article
+
+A, B = TableId("s", "a"), TableId("s", "b")
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def main() -> None:
+        await test()
+
+    asyncio.run(main())
+
+
+def look(marks: Watermarks, at: int, position: int | None, a: int, b: int = 0, epoch: int = 0) -> str | None:
+    spelled = None if position is None else (str(position), position)
+    return marks.look(marks.begin(at), spelled, {A: a, B: b}, {A: epoch, B: epoch})
+
+
+def covering(a: int, b: int = -1) -> dict[TableId, Mark]:
+    return {A: Mark(a, 0), B: Mark(b, 0)}
+
+
+def reached(marks: Watermarks, a: int, b: int = -1) -> str | None:
+    found = marks.reached(covering(a, b))
+    return found.position if found is not None else None
+
+
+def test_a_position_is_reached_once_every_table_has_covered_its_end() -> None:
+    marks = Watermarks()
+    assert look(marks, 1, 100, a=3, b=2) is None
+    assert look(marks, 2, 200, a=5, b=2) is None
+    assert reached(marks, 1, 1) is None
+    assert reached(marks, 2, 0) is None
+    assert reached(marks, 2, 1) == reached(marks, 3, 9) == "100"
+    assert reached(marks, 4, 1) == "200"
+    assert marks.reached({A: Mark(4, 0)}) is not None  # a table that does not matter is not asked
+
+
+def test_empty_topics_need_nothing_and_an_idle_source_moves_on() -> None:
+    marks = Watermarks()
+    look(marks, 1, 100, a=0)
+    assert reached(marks, -1) == "100"
+    look(marks, 2, 200, a=0)
+    assert (reached(marks, -1), len(marks)) == ("200", 1)
+
+
+def test_while_connect_is_away_the_position_stands_still() -> None:
+    marks = Watermarks()
+    look(marks, 1, 100, a=1)
+    look(marks, 2, None, a=9)
+    assert reached(marks, 8) == "100"
+    assert reached(marks, 0) == "100"
+
+
+def test_a_position_line_that_starts_again_claims_nothing_of_the_old_one() -> None:
+    marks = Watermarks()
+    look(marks, 1, 500, a=5)
+    look(marks, 2, 600, a=9)
+    look(marks, 3, 100, a=12)
+    assert reached(marks, 8) is None
+    assert reached(marks, 11) == "100"
+    assert marks.missing_since(covering(8)) == 3  # what is missing is still known
+
+
+def test_a_topic_that_shrank_proves_nothing() -> None:
+    marks = Watermarks()
+    look(marks, 1, 100, a=50)
+    said = look(marks, 2, 200, a=10)
+    assert said is not None
+    assert "resync" in said
+    assert reached(marks, 49) == "100"
+    # Also where only the view knows: this process looks for the first time.
+    fresh = Watermarks()
+    fresh.see(A, Mark(49, 0), 1)
+    assert look(fresh, 2, 200, a=10) is not None
+    assert look(fresh, 2, 200, a=0) is not None
+    # A new epoch outranks all of the old one.
+    assert look(fresh, 3, 300, a=10, epoch=1) is None
+    assert reached(fresh, 49) is None
+    assert reached(fresh, version(1, 9)) == "300"
+
+
+def test_an_epoch_that_begins_empty_needs_what_the_old_one_needed() -> None:
+    marks = Watermarks()
+    look(marks, 1, 100, a=5)
+    assert look(marks, 2, 200, a=0, epoch=1) is None
+    assert (reached(marks, 3), reached(marks, 4)) == (None, "200")
+
+
+def test_progress_that_is_seen_during_a_look_does_not_contradict_it() -> None:
+    marks = Watermarks()
+    begun = marks.begin(1)
+    marks.see(A, Mark(7, 0), 2)  # resolved and read after the ends were
+    assert marks.look(begun, ("100", 100), {A: 3}, {A: 0}) is None
+    assert (reached(marks, 2), reached(marks, 7)) == (None, "100")
+
+
+def test_what_is_missing_is_as_old_as_its_commit_where_that_is_known() -> None:
+    marks = Watermarks()
+    look(marks, 1000, 1, a=1)
+    look(marks, 2000, 2, a=2)
+    assert marks.missing_since(covering(1)) is None
+    assert marks.missing_since(covering(0)) == 2000
+    assert marks.missing_since({A: NOTHING}) == 1000
+    marks.see(A, Mark(2, 1500), 2500)
+    assert marks.missing_since(covering(1)) == 1500
+    marks.see(A, Mark(3, 9999), 2600)  # a clock that is ahead
+    assert marks.missing_since(covering(2)) == 2600
+
+
+def test_old_watermarks_are_thinned_and_never_too_fresh() -> None:
+    thin, whole = Watermarks(kept=8), Watermarks()
+    for n in range(1, 200):
+        for marks in (thin, whole):
+            look(marks, n * 10, n, a=n)
+    assert len(thin) <= 9
+    for covered in range(-1, 199):
+        exact, rough = whole.missing_since(covering(covered)), thin.missing_since(covering(covered))
+        assert (exact is None) == (rough is None)
+        if exact is not None and rough is not None:
+            assert rough <= exact
+        assert int(reached(thin, covered) or 0) <= int(reached(whole, covered) or 0)
+    thin.settle(covering(198))
+    assert len(thin) == 1
+    assert reached(thin, 198) == "199"
+
+
+def test_least_and_both() -> None:
+    assert least([]) == least([Mark(3, 1), None]) == NOTHING
+    assert least([Mark(3, 1), Mark(2, 5)]) == Mark(2, 5)
+    assert both({A: Mark(3, 1)}, {A: Mark(2, 1), B: Mark(9, 1)}) == {A: Mark(2, 1), B: Mark(9, 1)}
+
+
+# The tracker.
+
+
+def test_the_position_advances_only_with_view_and_index() -> None:
+    async def test() -> None:
+        world = World()
+        position = world.commit(ARTICLES, 1, article("Tents."))
+        wanted = parse_position(position)
+
+        async def reached_now() -> bool:
+            world.clock.advance(1)
+            await world.look()
+            said = (await world.ask("tents")).freshness
+            at = said.as_of["shop"].position
+            there = at is not None and parse_position(at) >= wanted
+            assert there == (said.index_lag_ms == 0 and said.state_lag_ms == 0 and world.delivered > 0)
+            return there
+
+        await world.look()
+        assert (await world.ask("tents")).freshness.as_of["shop"].position is None
+        world.deliver()
+        world.acknowledge()
+        assert not await reached_now()  # both are behind
+        world.resolve_all()
+        world.apply_all()
+        assert not await reached_now()  # the view is behind
+        world.read_all()
+        assert await reached_now()
+        world.commit(ARTICLES, 2, article("Boots."))
+        wanted = world.lsn
+        world.resolve_all()
+        world.read_all()
+        assert not await reached_now()  # the index is behind
+        world.apply_all()
+        assert await reached_now()
+
+    run(test)
+
+
+def test_a_lag_grows_while_something_is_missing_and_is_never_zero() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.settle()
+        await world.look()
+        assert (await world.tracker.now()).index_lag_ms == 0
+        world.commit(ARTICLES, 2, article("Boots."))
+        world.deliver()
+        await world.look()
+        lags = []
+        for _ in range(3):
+            world.clock.advance(10)
+            said = await world.tracker.now()
+            lags.append((said.index_lag_ms, said.state_lag_ms))
+        assert [index // 10_000 for index, _ in lags] == [state // 10_000 for _, state in lags] == [1, 2, 3]
+        world.resolve_all()
+        world.read_all()
+        said = await world.tracker.now()
+        assert (said.state_lag_ms, said.index_lag_ms >= 30_000) == (0, True)
+
+    run(test)
+
+
+def test_an_index_that_was_left_behind_before_this_process_started_is_as_old_as_its_commit() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.resolve_all()
+        world.clock.advance(3600)
+        world.read_all()
+        await world.look()
+        assert 3_590_000 < (await world.tracker.now()).index_lag_ms < 3_610_000
+
+    run(test)
+
+
+def test_connect_away_turns_the_status_and_not_the_answers() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.settle()
+        await world.look()
+        before = (await world.ask("tents")).freshness
+        world.connect_down = True
+        world.commit(ARTICLES, 1, article("Tents are red."))
+        world.settle()
+        await world.look()
+        after = await world.ask("tents")
+        assert after.freshness.source_status == {"shop": "unreachable"}
+        assert after.hits[0].text == "Tents are red."
+        assert after.freshness.as_of["shop"].position == before.as_of["shop"].position
+        assert after.freshness.as_of["shop"].committed_at is not None
+        world.broker_down = True
+        await world.look()
+        assert (await world.tracker.now()).source_status == {"shop": "unreachable"}
+        world.connect_down = world.broker_down = False
+        await world.look()
+        said = await world.tracker.now()
+        assert said.source_status == {"shop": "ok"}
+        assert said.as_of["shop"].position != before.as_of["shop"].position
+
+    run(test)
+
+
+def test_read_your_writes_waits_and_says_whether_it_got_there() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents are green."))
+        world.settle()
+        position = world.commit(ARTICLES, 1, article("Tents are red."))
+        found = await world.ask("tents", min_position={"shop": position}, wait_seconds=0.1)
+        assert found.freshness.reached_min_position is False
+        assert found.hits[0].text == "Tents are green."
+        asking = asyncio.create_task(world.ask("tents", min_position={"shop": position}, wait_seconds=20.0))
+        for step in (world.deliver, world.acknowledge, world.resolve_all, world.read_all, world.apply_all):
+            assert not asking.done()
+            await asyncio.sleep(0.03)
+            step()
+        found = await asking
+        assert found.freshness.reached_min_position is True
+        assert (found.hits[0].text, found.hits[0].stale) == ("Tents are red.", False)
+        assert (await world.ask("tents")).freshness.reached_min_position is None
+
+    run(test)
+
+
+def test_a_staleness_bound_waits_for_what_stood_in_the_log_then() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents are green."))
+        world.settle()
+        await world.look()
+        found = await world.ask("tents", max_staleness_ms=60_000)
+        assert found.freshness.reached_max_staleness is True
+        world.commit(ARTICLES, 1, article("Tents are red."))
+        world.deliver()
+        found = await world.ask("tents", max_staleness_ms=60_000)  # a minute ago it was not there
+        assert found.freshness.reached_max_staleness is True
+        found = await world.ask("tents", max_staleness_ms=0, wait_seconds=0.1)
+        assert found.freshness.reached_max_staleness is False
+        world.clock.advance(120)
+        found = await world.ask("tents", max_staleness_ms=60_000, wait_seconds=0.1)
+        assert found.freshness.reached_max_staleness is False
+        world.settle()
+        found = await world.ask("tents", max_staleness_ms=0, wait_seconds=5.0)
+        assert (found.freshness.reached_max_staleness, found.hits[0].text) == (True, "Tents are red.")
+
+    run(test)
+
+
+def test_what_is_stated_was_true_before_the_search_began() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents are green."))
+        world.settle()
+        world.commit(ARTICLES, 2, article("Tents are red."))
+        world.resolve_all()
+        world.read_all()
+        await world.look()
+        live = world.retriever._live
+        inner = live.call
+
+        async def late(function: Callable[..., object], *args: object) -> object:
+            found = await inner(function, *args)
+            world.apply_all()  # the index moves on after it was searched
+            world.clock.advance(1)
+            await world.look()
+            return found
+
+        live.call = late  # type: ignore[method-assign, assignment]  # to act in the middle
+        found = await world.ask("tents")
+        assert [hit.key for hit in found.hits] == ["1"]
+        at = found.freshness.as_of["shop"].position
+        assert at is None or parse_position(at) < world.lsn
+        live.call = inner  # type: ignore[method-assign]  # as it was
+        assert len((await world.ask("tents")).hits) == 2
+
+    run(test)
+
+
+def test_the_look_of_each_second_runs_and_stops() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ORDERS, 1, {"customer_id": 1, "tenant_id": "a", "status": "x", "total": 1})
+        world.settle()
+        await world.retriever.start()
+        async with asyncio.timeout(5):
+            while (await world.tracker.now()).as_of["shop"].position is None:
+                await asyncio.sleep(0.01)
+        await world.retriever.stop()
+        await world.retriever.stop()
+        assert world.failures == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_no_answer_cites_what_was_deleted_at_or_before_its_position(seed: int) -> None:
+    """Every stage moves at random; each answer is compared with the source as of its own position."""
+
+    async def test() -> None:
+        chance = random.Random(seed)
+        world = World()
+        truth: list[tuple[int, int, str | None]] = []
+        claimed = 0
+        for step in range(250):
+            what = chance.random()
+            partition = chance.randrange(2)
+            if what < 0.18:
+                key = chance.randrange(6)
+                body = None if chance.random() < 0.35 else f"Tents in colour {step}."
+                world.commit(ARTICLES, key, None if body is None else article(body))
+                truth.append((world.lsn, key, body))
+            elif what < 0.35:
+                world.deliver(chance.randint(1, 4))
+            elif what < 0.47 and world.committed_events:
+                world.acknowledge()
+            elif what < 0.62:
+                world.resolve(ARTICLES, chance.randint(1, 4))
+            elif what < 0.74:
+                world.read(ARTICLES, partition, chance.randint(1, 5))
+            elif what < 0.86:
+                world.apply("articles", partition, chance.randint(1, 5))
+                world.clock.advance(0.1)
+            elif what < 0.93:
+                await world.look()
+            else:
+                if chance.random() < 0.5:
+                    world.read_all()
+                found = await world.ask("tents colour", top_k=20, scope=Scope("a", EVERYBODY))
+                at = found.freshness.as_of["shop"].position
+                if at is None:
+                    continue
+                claimed += 1
+                order = parse_position(at)
+                then = {key: (lsn, body) for lsn, key, body in truth if lsn <= order}
+                for hit in found.hits:
+                    written = next(lsn for lsn, _, body in truth if body == hit.text)
+                    lsn, body = then.get(int(hit.key), (0, None))
+                    # Either it is what the source said then, or it was written afterwards.
+                    assert written > order or (body == hit.text), (step, hit.key)
+                    assert lsn <= max(written, order)
+                missing = [
+                    key
+                    for key, (_, body) in then.items()
+                    if body is not None
+                    and str(key) not in {hit.key for hit in found.hits}
+                    and not any(k == key and lsn > order for lsn, k, _ in truth)
+                ]
+                assert not missing, (step, missing)
+        assert claimed > 0
+
+    run(test)
