@@ -18,6 +18,7 @@ from core.state import StateRow, decode_state
 from core.state_table import StateTable
 
 POLL_MS = 100
+FETCH_WAIT_MS = 20  # the embedded log answers a fetch only when its time is over
 FETCH_BYTES = 4 << 20
 RECORDS_A_TURN = 500  # about 2 ms of decoding: the event loop is shared with the API
 
@@ -70,6 +71,7 @@ class StateReader:
             group_id=None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
+            fetch_max_wait_ms=FETCH_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
         )
         try:

@@ -42,6 +42,7 @@ def configure_logging(level: str = "INFO", *, colours: bool | None = None) -> No
     # Libraries that narrate: their warnings are enough.
     for name in (
         "aiokafka",
+        "ingest.agents.transport",
         "faust",
         "mode",
         "httpx",

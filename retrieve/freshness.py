@@ -86,7 +86,8 @@ class FreshnessTracker:
     """Looks at every source each second, and on demand; lives in one event loop.
 
     `documents` names the table of each document. `epoch_of(raw_topic)` is the epoch that the
-    worker has recorded. Without `positions` answers carry lags but no position. `on_error` is
+    worker has recorded; it raises TransientError while none is, or while the topic is another one
+    than the recorded. Without `positions` answers carry lags but no position. `on_error` is
     called once if the looking ends by a bug of ours.
     """
 

@@ -88,8 +88,8 @@ class Watermarks:
         if mark.version <= self._highest.get(table, NOTHING.version):
             return
         at = min(now, mark.committed_at or now)
+        self._rise({**self._highest, table: mark.version})
         last = self._marks[-1] if self._marks else Watermark({}, at, None, None, -1)
-        self._highest = {**self._highest, table: mark.version}  # a watermark's needs are never edited
         self._append(replace(last, needs=self._highest, first_at=at))
 
     def begin(self, at: int) -> Look:
@@ -117,14 +117,13 @@ class Watermarks:
             if need < known:
                 return f"the raw topic of {table} ends below what was read from it: run `tailrace resync`"
             needs[table] = max(need, needs.get(table, need))
+        self._rise(needs)
         last = self._marks[-1] if self._marks else None
         if position is None and last is not None and last.position is not None:
             position = (last.position, last.order)
         text, order = position or (None, -1)
         if last is not None and order < last.order:
-            # The source's line was reset: where it was says nothing about where it is.
-            self._marks = [replace(mark, position=None, order=-1) for mark in self._marks]
-        self._highest = needs
+            self._disown()  # the source's line was reset: where it was says nothing about where it is
         if last is not None and last.needs == needs:
             self._marks[-1] = replace(last, checked_at=look.at, position=text, order=order)
         else:
@@ -146,6 +145,20 @@ class Watermarks:
         count = self._count(coverage)
         if count > 1:
             del self._marks[: count - 1]
+
+    def _rise(self, highest: Mapping[TableId, int]) -> None:
+        """A watermark's needs are never edited: there is a new mapping each time.
+
+        In a new epoch older positions are given up: if the topic was made anew, they may have been
+        read with ends of the new one and needs of the old, which everything new seems to cover.
+        """
+        risen = any(epoch_of(highest[table]) > epoch_of(known) for table, known in self._highest.items())
+        self._highest = highest
+        if risen:
+            self._disown()
+
+    def _disown(self) -> None:
+        self._marks = [replace(mark, position=None, order=-1) for mark in self._marks]
 
     def _count(self, coverage: Coverage) -> int:
         beyond: Callable[[Watermark], bool] = lambda mark: not mark.covered_by(coverage)  # noqa: E731

@@ -8,7 +8,7 @@ A name or number in the question must be in the passage or its title: "the R-val
 is not answered by a page about R-values.
 
 The thresholds come from the sample shop with all-MiniLM-L6-v2 (tests/unit/test_extract_calibration.py
-holds them): sentences that answer score 0.74 and more, the best of a shop whose article is gone 0.70
+holds them): sentences that answer score 0.75 and more, the best of a shop whose article is gone 0.70
 and less, other topics 0.6 and less.
 """
 
@@ -25,7 +25,7 @@ from serve.sentences import Sentence, content_words, names, sentences, shared
 
 UNKNOWN: Final = "I do not know: nothing in the indexed documents answers this."
 
-SURE: Final = 0.72
+SURE: Final = 0.735
 """Least score of a quote."""
 
 WORDS: Final = 0.25
@@ -164,7 +164,9 @@ def _listed(view: str, key: str, rows: Rows) -> str:
     name = f"{view.replace('_', ' ')} {key}".strip()
     if not rows:
         return inert(f"{name}: there are no rows.")
-    return "\n".join([inert(f"{name}, as the database has it now:"), *(inert(f"- {_spelled(r)}") for r in rows)])
+    return "\n".join(
+        [inert(f"{name}, as the database has it now:"), *(inert(f"- {_spelled(r)}") for r in rows)]
+    )
 
 
 def _spelled(row: Mapping[str, Json]) -> str:

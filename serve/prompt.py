@@ -205,7 +205,8 @@ def _passage(n: int, hit: Hit, nonce: str) -> Passage:
 def _entry(view: str, rows: Rows, nonce: str) -> Entry:
     lines = [visible(json.dumps(dict(row), ensure_ascii=False, default=str), nonce) for row in rows]
     return Entry(
-        tuple(json.loads(line) for line in lines), _block(f"rows of {view}", "\n".join(lines) or "(no rows)", nonce)
+        tuple(json.loads(line) for line in lines),
+        _block(f"rows of {view}", "\n".join(lines) or "(no rows)", nonce),
     )
 
 

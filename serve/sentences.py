@@ -25,13 +25,15 @@ _SUFFIXES: Final = ("ies", "ing", "ed", "es", "s", "e")
 LEAST_STEM: Final = 3
 LEAST_PREFIX: Final = 4
 
-STOP: Final = frozenset(
-    "a about all also am an and any anybody anyone are as at be been but by can could did do does far for"
-    " from get give got had has have he her here his how i if in into is it its just know like long many"
-    " may me might much must my need no not of off often old on only or our out over please shall she"
-    " should show so some tell than that the their them then there these they this those to too under up us"
-    " very want was we were what when where which who whom whose why will with would you your".split()
-)
+_STOP_WORDS: Final = """
+a about all also am an and any anybody anyone are as at be been bring but by can could did do does
+far for from get give got had happen happens has have he her here his how i if in into is it its
+just know like long make many may me might much must my need no not of off often old on only or our
+out over please shall she should show so some take takes tell than that the their them then there
+these they this those to too under up us very want was we were what when where which who whom whose
+why will with would you your
+"""
+STOP: Final = frozenset(_STOP_WORDS.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,7 @@ def names(question: str) -> frozenset[str]:
     return frozenset(
         stem(word.lower())
         for word in words[1:]
-        if word.lower() not in STOP
-        and any(letter.isupper() or letter.isdigit() for letter in word)
+        if word.lower() not in STOP and any(letter.isupper() or letter.isdigit() for letter in word)
     )
 
 

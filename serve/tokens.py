@@ -21,11 +21,13 @@ BYTES_PER_TOKEN: Final = 2
 PER_MESSAGE: Final = 6
 """Marks around one chat message: role, begin, end."""
 
-_PIECE: Final = re.compile(r"(?P<word>[A-Za-z]+)|(?P<space>[ \t\r\n\f\v]+)|(?P<mark>[\x00-\x7f])|[^\x00-\x7f]+")
+_PIECE: Final = re.compile(
+    r"(?P<word>[A-Za-z]+)|(?P<space>[ \t\r\n\f\v]+)|(?P<mark>[\x00-\x7f])|[^\x00-\x7f]+"
+)
 
 
 def estimate(text: str) -> int:
-    """Letters in threes, every digit and mark by itself, other scripts by their bytes; white space by lines."""
+    """Letters in threes, each digit and mark by itself, other scripts by bytes, white space by lines."""
     return sum(map(_tokens, _PIECE.finditer(text)))
 
 

@@ -28,13 +28,14 @@ class EncoderBook:
             return self._loaded[key]
 
     def of(self, generation: Generation) -> Encoders:
-        """Those that the generation was made with. Raises ConfigurationError if they give other vectors now."""
+        """Those that it was made with. Raises ConfigurationError if they give other vectors now."""
         frozen = generation.frozen
         encoders = self.load(frozen.encoder)
-        if encoders.document.fingerprint != frozen.fingerprint:
+        found = encoders.document.fingerprint
+        if found != frozen.fingerprint:
             raise ConfigurationError(
                 f"document {generation.document}: generation {generation.number} was made with encoder"
-                f" {frozen.fingerprint[:24]}…, and the same settings give {encoders.document.fingerprint[:24]}…"
+                f" {frozen.fingerprint[:24]}…, and the same settings give {found[:24]}…"
                 " here: the model's files or the precision that this processor has are others."
                 " Restore them (encoder.model, encoder.precision), or build a new generation"
             )

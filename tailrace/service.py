@@ -2,12 +2,11 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
-from connectors.positions import CommittedPositions as ConnectPositions
+from serve.http.server import HttpServer, check_host
+
 from core.clock import Clock
-from core.errors import TransientError
 from core.settings import Settings
 from core.telemetry import logger
 from core.topics import raw_topic
@@ -21,10 +20,7 @@ from retrieve.raw_ends import KafkaRawEnds
 from retrieve.retriever import Retriever
 from retrieve.search import Searcher
 from retrieve.state_view import StateView
-from serve.http.app import Services, create_app
-from serve.http.server import HttpServer, check_host, serve_http
 from tailrace.encoders import EncoderBook
-from tailrace.preparation import read_epochs, recorded_generations
 from tailrace.readiness import ReadinessWatch
 
 log = logger(__name__)

@@ -13,8 +13,9 @@ from embed.indexes import bm25
 from embed.pipeline import Pipeline
 from embed.render import Renderer
 from embed.store import VectorStore
+from ingest.agents.index_agent import Indexer
 from ingest.generations import Generation
-from ingest.worker import Indexer, Worker
+from ingest.worker import Worker
 from tailrace.adapters import build_vector_store
 from tailrace.encoders import EncoderBook
 

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Sequence
 from hashlib import blake2b, file_digest
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,13 +31,12 @@ class SentenceTransformersTextEncoder:
         folder = resolve_model(model)
         try:
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - an extra, and slow
-            from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415 - the same
         except ImportError as error:
             raise ConfigurationError(
                 "encoder.kind sentence-transformers needs packages that are not installed:"
                 f" pip install 'tailrace[torch]' ({error})"
             ) from error
-        disable_progress_bar()
+        import_module("transformers.utils.logging").disable_progress_bar()
         try:
             self._model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:

@@ -109,12 +109,12 @@ def test_a_claim_must_equal_the_key() -> None:
 
 def test_only_the_columns_asked_for_are_shown() -> None:
     rows = Rows(by=["customer"], columns=["id", "status"])
-    rows.put(1, customer=7, secret="x")
+    rows.put(1, customer=7, note="x")
     assert rows.view.entry("7", ANY, {}, rows.rows.get) == ({"id": 1, "status": None},)
 
 
 def test_any_order_of_changes_gives_what_a_sort_gives() -> None:
-    chance = random.Random(1)
+    chance = random.Random(1)  # noqa: S311 - repeatable
     rows = Rows(by=["customer"], order_by="-total", limit=100)
     for _ in range(2000):
         total = chance.choice([None, 1, "2.5", "2.50", "x", "y", True, 3.5, [1]])
