@@ -30,24 +30,42 @@ class CommittedPositions:
 
         None if it is unknown: no connector of that source, nothing committed yet, or its first
         snapshot still runs. It may step back when the connector restarts. Raises TransientError
-        when Connect is away or busy.
+        when Connect is away or busy, or the connector does not run: its position then says nothing
+        of what the database has committed since.
         """
         connector = self._connectors.get(source)
         if connector is None:
             return None
-        url = f"{self._url}/connectors/{quote(connector, safe='')}/offsets"
+        at = f"{self._url}/connectors/{quote(connector, safe='')}"
+        # The status after the offsets: a connector that runs now has not stopped before they were read.
+        offsets, status = await self._get(f"{at}/offsets"), await self._get(f"{at}/status")
+        if offsets is None or status is None:
+            return None
+        try:
+            tasks = status["tasks"]
+            states = {part["state"] for part in (status["connector"], *tasks)}
+            lsn = committed_lsn(offsets["offsets"])
+        except (KeyError, TypeError) as error:
+            raise TransientError(f"Kafka Connect, GET {at}: {type(error).__name__}") from error
+        if states != {"RUNNING"} or not tasks:
+            said = ", ".join(sorted(states - {"RUNNING"})) or "it has no task"
+            raise TransientError(
+                f"connector {connector} does not run ({said}): see `tailrace connect status`"
+            )
+        return None if lsn is None else format_lsn(lsn)
+
+    async def _get(self, url: str) -> Any:
+        """What Connect answers; None for what it does not know."""
         try:
             answer = await self._client.get(url)
             if answer.status_code == httpx2.codes.NOT_FOUND:
                 return None
             answer.raise_for_status()
-            offsets = answer.json()["offsets"]
+            return answer.json()
         except httpx2.HTTPStatusError as error:
             raise TransientError(f"Kafka Connect, GET {url}: {error.response.status_code}") from error
-        except (httpx2.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise TransientError(f"Kafka Connect, GET {url}: {type(error).__name__}") from error
-        lsn = committed_lsn(offsets)
-        return None if lsn is None else format_lsn(lsn)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -7,7 +7,7 @@ from typing import Any, Final
 import faust
 
 from core.settings import Ingest
-from ingest.agents.transport import DirectTransport, EmbeddedTransport
+from ingest.agents.transport import DirectTransport, EmbeddedTransport, RawTopic
 
 COMMIT_SECONDS: Final = 1.0
 """Between two commits: so much is read again after a kill, and found unchanged."""
@@ -22,6 +22,7 @@ def make_app(app_id: str, brokers: Sequence[str], settings: Ingest, *, embedded:
         app_id,
         broker=";".join(f"kafka://{broker}" for broker in brokers),
         store="memory://",
+        Topic=RawTopic,
         autodiscover=False,
         web_enabled=False,
         topic_allow_declare=False,

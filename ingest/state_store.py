@@ -7,11 +7,13 @@ wins, whatever order the log has. Why not a Faust table: docs/adr/0001-own-state
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Self, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 from aiokafka.partitioner import murmur2
+from aiokafka.producer.message_accumulator import BatchBuilder
 
 from core.errors import FencedError, TransientError
 from core.metrics import STATE_REPAIRS
@@ -19,11 +21,15 @@ from core.state import Progress, Removed, StateRow, Truncate, encode_state, enco
 from core.state_reader import StateReader
 from core.state_table import StateTable
 
+_Record: TypeAlias = tuple[int, bytes, bytes | None, list[tuple[str, bytes]]]
+"""Partition, key, value, headers."""
+
 PULSES: Final = 20
 """Looks at the clock in one session: a frozen process must see that it slept."""
 
-FROZEN_SHARE: Final = 0.8
-"""Of the session: asleep for longer, somebody else may own the partition."""
+FROZEN_SHARE: Final = 0.7
+"""Of the session: asleep for longer, somebody else may own the partition. The last heartbeat may be a
+quarter of the session old when the sleep begins."""
 
 WRITE_SECONDS: Final = 60.0
 
@@ -52,9 +58,24 @@ class Pulse:
             )
 
     async def run(self) -> None:
+        """Looks at the clock from now on, until it raises what `check` raises."""
+        self._beat = time.monotonic()
         while True:
             self.check()
             await asyncio.sleep(self._step)
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedRow:
+    """A row with its record's key and value: encoded once, where its length is checked."""
+
+    row: StateRow
+    key: bytes
+    value: bytes
+
+    @classmethod
+    def of(cls, row: StateRow) -> Self:
+        return cls(row, *encode_state(row))
 
 
 class StateStore:
@@ -78,36 +99,38 @@ class StateStore:
 
     async def write(
         self,
-        rows: Sequence[StateRow],
+        rows: Sequence[EncodedRow],
         truncate: Truncate | None,
         progress: Progress | None,
         check_owner: Callable[[], None],
     ) -> None:
-        """All acknowledged on return: truncate, rows, repairs, then progress in each partition.
+        """All acknowledged on return: rows and repairs, then truncate and progress in each partition.
 
+        What is not longer than one produce batch is accepted or refused as a whole, so progress never
+        stands without its rows; longer writes end with a batch of their own for it.
         Raises TransientError or FencedError; then nothing may be acknowledged and the process ends.
         """
         async with self._lock:
             self._pulse.check()
             check_owner()
-            if truncate is not None:
-                key, value = encode_state(truncate)
-                await self._send([(key, value, number, None) for number in range(self.partitions)])
-                for number in range(self.partitions):
+            all_rows = [*self._repairs({one.key for one in rows}), *rows]
+            every = range(self.partitions)
+            marks = [encode_state(mark) for mark in (truncate, progress) if mark is not None]
+            await self._write_rows(all_rows, [(number, *mark, []) for mark in marks for number in every])
+            for number in every:
+                if truncate is not None:
                     self.table.apply(number, -1, truncate)
-            await self._write_rows([*self._repairs(rows), *rows])
-            if progress is not None:
-                key, value = encode_state(progress)
-                await self._send([(key, value, number, None) for number in range(self.partitions)])
+                if progress is not None:
+                    self.table.progress[number] = progress
 
     async def repair(self, check_owner: Callable[[], None]) -> int:
         """Publish the highest version again where a lower one stands behind it. How many there were."""
         async with self._lock:
-            rows = self._repairs(())
+            rows = self._repairs(set())
             if rows:
                 self._pulse.check()
                 check_owner()
-                await self._write_rows(rows)
+                await self._write_rows(rows, ())
             return len(rows)
 
     async def bury(self, expired: Sequence[StateRow], check_owner: Callable[[], None]) -> None:
@@ -115,42 +138,81 @@ class StateStore:
         async with self._lock:
             self._pulse.check()
             check_owner()
-            records = []
+            records: list[_Record] = []
+            graves = []
             for row in expired:
                 removed = Removed(row.key, row.version)
                 key, _, headers = encode_tombstone(removed)
-                records.append((key, None, partition_of(key, self.partitions), headers))
-            await self._send(records)
+                held = self.table.held(key)
+                # Written again meanwhile: a tombstone behind the new row would take it with it.
+                if held is None or not held.row.deleted or held.row.version != row.version:
+                    continue
+                records.append((held.partition, key, None, headers))
+                graves.append(removed)
+            # A topic that ends with a tombstone loses its end to compaction, and readers wait for it.
+            marks = {number: self.table.progress.get(number) for number, *_ in records}
+            last: list[_Record] = [
+                (number, *encode_state(mark), []) for number, mark in marks.items() if mark is not None
+            ]
+            offsets = await self._send(records, last)
+            for removed, (partition, *_), offset in zip(graves, records, offsets, strict=True):
+                self.table.apply(partition, offset, removed)
 
-    def _repairs(self, rows: Sequence[StateRow]) -> list[StateRow]:
-        written = {row.key.canonical for row in rows}
+    def _repairs(self, written: set[bytes]) -> list[EncodedRow]:
         table = self.table
         found = [table.get(key) for key in table.regressed - written]
-        repairs = [row for row in found if row is not None]
+        repairs = [EncodedRow.of(row) for row in found if row is not None]
         if repairs:
             STATE_REPAIRS.labels(self.topic).inc(len(repairs))
         return repairs
 
-    async def _write_rows(self, rows: Sequence[StateRow]) -> None:
-        records = []
-        for row in rows:
-            key, value = encode_state(row)
-            records.append((key, value, partition_of(key, self.partitions), None))
-        offsets = await self._send(records)
-        for row, (_, _, partition, _), offset in zip(rows, records, offsets, strict=True):
-            self.table.apply(partition, offset, row)
+    async def _write_rows(self, rows: Sequence[EncodedRow], last: Sequence[_Record]) -> None:
+        count = self.partitions
+        records: list[_Record] = [(partition_of(one.key, count), one.key, one.value, []) for one in rows]
+        offsets = await self._send(records, last)
+        for one, (partition, *_), offset in zip(rows, records, offsets, strict=True):
+            self.table.apply(partition, offset, one.row)
 
-    async def _send(
-        self, records: Sequence[tuple[bytes, bytes | None, int, list[tuple[str, bytes]] | None]]
-    ) -> list[int]:
+    async def _send(self, records: Sequence[_Record], last: Sequence[_Record]) -> list[int]:
+        """The offsets of `records`, in their order; `last` stand behind them in their partitions."""
+        batches: dict[int, list[_Batch]] = {}
+        for place, record in enumerate([*records, *last]):
+            mine = batches.setdefault(record[0], [])
+            if not mine or not mine[-1].add(place, record):
+                mine.append(_Batch(self._producer.create_batch()))
+                mine[-1].add(place, record)
+        offsets = [-1] * (len(records) + len(last))
         try:
             async with asyncio.timeout(WRITE_SECONDS):
-                futures = [
-                    await self._producer.send(self.topic, value, key, partition=partition, headers=headers)
-                    for key, value, partition, headers in records
-                ]
-                return [done.offset for done in await asyncio.gather(*futures)]
+                for stage in (
+                    [(number, one) for number, mine in batches.items() for one in mine[:-1]],
+                    [(number, mine[-1]) for number, mine in batches.items()],
+                ):
+                    futures = [
+                        await self._producer.send_batch(one.builder, self.topic, partition=number)
+                        for number, one in stage
+                    ]
+                    for (_, one), done in zip(stage, await asyncio.gather(*futures), strict=True):
+                        for after, place in enumerate(one.places):
+                            offsets[place] = done.offset + after
         except (KafkaError, TimeoutError) as error:
             raise TransientError(
                 f"{self.topic}: {len(records)} state records not acknowledged: {error!r}"
             ) from error
+        return offsets[: len(records)]
+
+
+class _Batch:
+    """One produce batch: accepted or refused as a whole."""
+
+    def __init__(self, builder: BatchBuilder) -> None:
+        self.builder = builder
+        self.places: list[int] = []
+
+    def add(self, place: int, record: _Record) -> bool:
+        """Whether there was room. A first record always has it, however long."""
+        _, key, value, headers = record
+        if self.builder.append(timestamp=None, key=key, value=value, headers=headers) is None:
+            return False
+        self.places.append(place)
+        return True

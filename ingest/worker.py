@@ -1,7 +1,6 @@
 """A worker: one Faust app that resolves, and one for each generation that is indexed."""
 
 import asyncio
-import os
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,9 @@ from core.errors import ConfigurationError, TailraceError, TransientError
 from core.keys import TableId
 from core.settings import EmbeddedLog, Settings
 from core.state_reader import StateReader
+from core.state_table import StateTable
 from core.telemetry import logger
 from core.topics import dead_letters_topic, index_group, raw_topic, resolve_group, state_topic
-from ingest.agents.drainer import exact_gaps
 from ingest.agents.index_agent import IndexAgent, Indexer
 from ingest.agents.resolve_agent import ResolveAgent
 from ingest.agents.watchdog import watch
@@ -72,7 +71,6 @@ class Worker:
 
     async def start(self) -> None:
         """Load the rows, then join the groups. Raises ConfigurationError or TransientError."""
-        exact_gaps()
         ingest = self._settings.ingest
         self._producer = AIOKafkaProducer(
             bootstrap_servers=self._brokers,
@@ -93,11 +91,12 @@ class Worker:
         pulse = Pulse(ingest.session_seconds)
         self._apps.append(self._resolve_app(tables, pulse))
         self._apps += [self._index_app(indexer) for indexer in self._indexers]
-        await asyncio.gather(*(app.start() for app in self._apps))
+        # Before joining, which may take a whole session: it must not read as having been frozen.
         self._guard(pulse.run(), "pulse")
+        await asyncio.gather(*(app.start() for app in self._apps))
         self._guard(self._maintain(), "maintenance")
-        for app, busy in zip(self._apps, self._busy(), strict=True):
-            self._guard(watch(app, busy, ingest.stuck_seconds), f"watchdog of {app.conf.id}")
+        for app, busy, waits in zip(self._apps, self._busy(), self._waits(), strict=True):
+            self._guard(watch(app, busy, waits, ingest.stuck_seconds), f"watchdog of {app.conf.id}")
 
     async def stop(self) -> None:
         """Finish the batches in work, commit, leave. Safe to call twice and after a failed start."""
@@ -105,20 +104,27 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        timer = threading.Timer(STOP_SECONDS, os._exit, [0])
+        late = TransientError(f"Faust has not stopped within {STOP_SECONDS:.0f} s: the process ends here")
+        timer = threading.Timer(STOP_SECONDS, self._on_fatal, [late])
         timer.daemon = True
         timer.start()
         try:
             await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
+            for agent in self._index_agents:
+                agent.close()
+            if self._reader is not None:
+                await self._reader.stop()
+            if self._producer is not None:
+                await self._producer.stop()
         finally:
             timer.cancel()
-        for agent in self._index_agents:
-            agent.close()
-        if self._reader is not None:
-            await self._reader.stop()
-        if self._producer is not None:
-            await self._producer.stop()
         self._apps, self._tasks = [], []
+
+    def table(self, topic: str) -> StateTable:
+        """The rows and progress of a state topic, as this worker has read and written them."""
+        if self._reader is None:
+            raise RuntimeError("the worker has not been started")
+        return self._reader.tables[topic]
 
     def status(self) -> WorkerStatus:
         return WorkerStatus(
@@ -191,6 +197,14 @@ class Worker:
             return lambda: agent.busy_since
 
         return [oldest, *(since(agent) for agent in self._index_agents)]
+
+    def _waits(self) -> list[Callable[[], bool]]:
+        """Whether the agents of each app wait for something that is away, and rightly stand still."""
+
+        def away(agent: IndexAgent) -> Callable[[], bool]:
+            return lambda: agent.last_error is not None
+
+        return [lambda: False, *(away(agent) for agent in self._index_agents)]
 
     async def _maintain(self) -> None:
         while True:

@@ -1,5 +1,6 @@
 """How far the raw topics reach, asked of the broker."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -17,10 +18,21 @@ class KafkaRawEnds:
     def __init__(self, brokers: Sequence[str]) -> None:
         self._brokers = list(brokers)
         self._consumer: AIOKafkaConsumer | None = None
+        self._starting = asyncio.Lock()
 
     async def ends(self, topics: Sequence[str]) -> Mapping[str, int]:
         """The next offset of each topic. TransientError if the broker does not answer for all of them."""
         try:
+            consumer = await self._started()
+            ends = await consumer.end_offsets([TopicPartition(topic, 0) for topic in topics])
+        except KafkaError as error:
+            raise TransientError(
+                f"the ends of raw topics {', '.join(topics)} at {self._brokers}: {error!r}"
+            ) from error
+        return {tp.topic: int(end) for tp, end in ends.items()}
+
+    async def _started(self) -> AIOKafkaConsumer:
+        async with self._starting:  # two callers at the start must not make two clients
             if self._consumer is None:
                 consumer = AIOKafkaConsumer(
                     bootstrap_servers=self._brokers, group_id=None, enable_auto_commit=False
@@ -31,12 +43,7 @@ class KafkaRawEnds:
                     await consumer.stop()
                     raise
                 self._consumer = consumer
-            ends = await self._consumer.end_offsets([TopicPartition(topic, 0) for topic in topics])
-        except KafkaError as error:
-            raise TransientError(
-                f"the ends of raw topics {', '.join(topics)} at {self._brokers}: {error!r}"
-            ) from error
-        return {tp.topic: int(end) for tp, end in ends.items()}
+            return self._consumer
 
     async def stop(self) -> None:
         consumer, self._consumer = self._consumer, None

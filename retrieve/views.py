@@ -20,6 +20,7 @@ from embed.model import Scope
 from retrieve.model import Rows
 
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+_INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _PAIR: Final = re.compile(r'([^=,"]+)=("(?:[^"\\]|\\.)*"|[^,"]*)(?:,|$)')
 
 EntryKey: TypeAlias = tuple[str | None, tuple[str, ...]]
@@ -136,6 +137,8 @@ class View:
         if number is not None:
             return (1 if self._down else 0, -number if self._down else number)
         text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        if _INSTANT.fullmatch(text):
+            text = text[:-1]  # `…:00Z` is before `…:00.5Z`, but Z is behind the point
         return (0, _Down(text)) if self._down else (1, text)
 
     def _remove(self, canonical: bytes, entry: EntryKey, placed: _Placed) -> None:

@@ -16,8 +16,9 @@ MOST_HITS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One request. `state`: view to the key of the entry to join. `min_position`: by source, or the only one's.
+    """One request.
 
+    `state`: view to the key of the entry to join. `min_position`: by source, or of the only one.
     `retrieve`: whether to ground the answer; without, the model is asked as it is.
     """
 

@@ -143,17 +143,17 @@ class Chat:
         try:
             stream = llm.stream(written.messages, max_tokens=ask.max_tokens, temperature=ask.temperature)
             async with aclosing(stream) as pieces:
-              async for piece in pieces:
-                if isinstance(piece, Finish):
-                    end = Answer(
-                        "",
-                        (),
-                        piece.reason,
-                        piece.prompt_tokens or written.tokens,
-                        piece.completion_tokens or 0,
-                    )
-                elif text := sanitiser.feed(piece):
-                    yield text
+                async for piece in pieces:
+                    if isinstance(piece, Finish):
+                        end = Answer(
+                            "",
+                            (),
+                            piece.reason,
+                            piece.prompt_tokens or written.tokens,
+                            piece.completion_tokens or 0,
+                        )
+                    elif text := sanitiser.feed(piece):
+                        yield text
         except TailraceError as error:
             end = replace(end, error=error)
         if rest := sanitiser.finish():

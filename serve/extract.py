@@ -35,7 +35,7 @@ BESIDE: Final = 0.06
 """A further sentence is quoted if its score is so near to the best one's."""
 
 MOST_QUOTES: Final = 3
-PASSAGES: Final = 5
+PASSAGES: Final = 8
 CANDIDATES: Final = 64
 FINALISTS: Final = 12
 """Sentences compared by themselves, and with their titles: some 70 ms of the query encoder at most."""
@@ -43,7 +43,7 @@ FINALISTS: Final = 12
 LONGEST: Final = 700
 """Characters of a sentence: the encoder takes about 250 tokens. A longer one is no sentence."""
 
-ASKED, ASKED_BY_NAME = 0.40, 0.25
+ASKED, ASKED_BY_NAME = 0.36, 0.25
 """Least cosine of question and state entry; the lower one if they share a word."""
 
 
@@ -74,7 +74,10 @@ async def extract(
     min_relevance: float,
     profile: str = "",
 ) -> Extract:
-    """The answer to `question` that `hits` and the joined `state` entries (of these `keys`) hold."""
+    """The answer to `question` that `hits` and the joined `state` entries (of these `keys`) hold.
+
+    `min_relevance`: least cosine of the question and a quoted sentence, or the passage around it.
+    """
     cited = Cited(hits, profile)
     rows = await _asked_rows(question, state, keys, similarity)
     quotes = await _quotes(question, hits, similarity, min_relevance)
@@ -97,9 +100,11 @@ async def _quotes(
 ) -> list[_Quote]:
     asked, named = content_words(question), names(question)
     candidates: list[tuple[int, Hit, Sentence]] = []
-    near = [(n, hit) for n, hit in enumerate(hits, 1) if hit.relevance >= min_relevance]
-    for n, hit in near[:PASSAGES]:
-        if shared(named, content_words(f"{hit.title}\n{hit.text}")) == len(named):
+    for n, hit in enumerate(hits[:PASSAGES], 1):
+        words = content_words(f"{hit.title}\n{hit.text}")
+        # One sentence in a passage about something else is far from the question only as a passage.
+        near = hit.relevance >= min_relevance or 2 * shared(asked, words) > len(asked)
+        if near and shared(named, words) == len(named):
             candidates += [(n, hit, s) for s in sentences(hit.text) if len(s.text) <= LONGEST]
     candidates = candidates[:CANDIDATES]
     if not asked or not candidates:
@@ -111,6 +116,7 @@ async def _quotes(
     scored = [
         _Quote(candidates[i][0], candidates[i][2].text, (alone[i] + below) / 2 + added[i], i)
         for i, below in zip(order, titled, strict=True)
+        if max(alone[i], candidates[i][1].relevance) >= min_relevance
     ]
     return chosen(scored)
 

@@ -27,7 +27,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, Self
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, UndefinedError, meta, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import SandboxedEnvironment
 
 from core.errors import ConfigurationError
@@ -100,8 +101,8 @@ class Prompt:
         except TemplateSyntaxError as error:
             raise ConfigurationError(f"{file}:{error.lineno}: {error.message}") from error
         self._template = environment.template_class.from_code(environment, code, {})
-        for hits in ((), (_SAMPLE, replace(_SAMPLE, stale=True))):
-            self.render("?", hits, {"view": ({"id": 1},)}, {"source": AsOf("0/0", 0)}, ())
+        for passages in ([], [_SAMPLE, replace(_SAMPLE, stale=True)]):
+            self._try(passages)
 
     @classmethod
     def load(cls, name: str, file: Path) -> Self:
@@ -138,11 +139,26 @@ class Prompt:
             "nonce": nonce,
         }
         try:
-            context = self._template.new_context(values)
-            system, user = ("".join(self._template.blocks[role](context)).strip() for role in ROLES)
+            system, user = self._filled(values)
         except _FAILURES as error:
-            raise ConfigurationError(f"{self._file}:{_line(error, self._file)}: {error}") from error
+            raise ConfigurationError(f"{self._file}:{self._line(error)}: {error}") from error
         return [Message("system", system), *history, Message("user", user)]
+
+    def _filled(self, values: Mapping[str, Any]) -> list[str]:
+        """What the template says for each role."""
+        context = self._template.new_context(dict(values))
+        return ["".join(self._template.blocks[role](context)).strip() for role in ROLES]
+
+    def _try(self, passages: Sequence[Passage]) -> None:
+        """Find names that nothing has. Columns, views and sources are the operator's: any may be there."""
+        anything: dict[str, Any] = {"state": _Anything(), "as_of": _Anything()}
+        known = {"question": "?", "passages": passages, "history": [Message("user", "?")], "nonce": "0"}
+        try:
+            self._filled(anything | known)
+        except (UndefinedError, SecurityError) as error:
+            raise ConfigurationError(f"{self._file}:{self._line(error)}: {error}") from error
+        except _FAILURES:
+            pass  # it may do with real values what it cannot with these
 
     def _check(self, tree: nodes.Template) -> None:
         blocks = {block.name for block in tree.find_all(nodes.Block)}
@@ -157,6 +173,12 @@ class Prompt:
             raise ConfigurationError(
                 f"{self._file}:{line}: unknown variable {name!r}: write one of {', '.join(sorted(VARIABLES))}"
             )
+
+    def _line(self, error: BaseException) -> int:
+        """Of the template, where the compiled template failed."""
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == self._file and frame.lineno]
+        return self._template.get_corresponding_lineno(lines[-1]) if lines else 1
 
 
 def load_prompts(configured: Mapping[str, Path]) -> dict[str, Prompt]:
@@ -218,23 +240,11 @@ def _label(text: str, nonce: str) -> str:
     return " ".join(visible(text, nonce).split())[:_LONGEST_LABEL]
 
 
-def _line(error: BaseException, file: str) -> int:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return (lines[-1] if lines else None) or 1
+class _Anything(dict[str, Any]):
+    """A mapping that has everything, and all of it empty."""
+
+    def __missing__(self, key: object) -> "_Anything":
+        return _Anything()
 
 
-_SAMPLE: Final = Hit(
-    document="documents",
-    key="1",
-    chunk_id="0",
-    title="Title",
-    text="Text.",
-    url="https://example.org/1",
-    ordinal=0,
-    version=1,
-    position="0/0",
-    committed_at=1,
-    stale=False,
-    relevance=1.0,
-    row={},
-)
+_SAMPLE: Final = Passage(1, "Title", "Text.", "https://example.org/1", "documents", "1", False, instant(1))

@@ -15,14 +15,13 @@ from serve.prompt import visible
 LONGEST_WORD: Final = 4096
 """Characters held back at most. A longer word is broken by a space: it is no prose."""
 
-REMOVED: Final = "(link removed)"
+REMOVED: Final = "[link removed]"
 
 Cite: TypeAlias = Callable[[int, int], str]
 """A number and where its mark would begin in the answer, to the mark: empty for an unknown one."""
 
 _GAP: Final = r"\s\u3000-\u3002\uff01\uff0c\uff1b\uff1f"  # Chinese and Japanese sentences have no spaces
-_BORDER: Final = re.compile(f"[{_GAP}]+")
-_OPEN_CITATION: Final = re.compile(r"\[[\d,;\s]{0,60}\Z")
+_OPEN_CITATION: Final = re.compile(r"\[[\d,;\s]{0,100}\Z")
 _NUMBERS: Final = r"\[\s{0,2}\d{1,4}(?:\s{0,2}[,;]\s{0,2}\d{1,4}){0,8}\s{0,2}\]"
 _TOKEN: Final = re.compile(rf"(?P<gap>[{_GAP}]+)|(?P<word>(?:{_NUMBERS}|[^{_GAP}])+)")
 _CITATION: Final = re.compile(_NUMBERS)
@@ -52,13 +51,14 @@ class Sanitiser:
 
     def feed(self, text: str) -> str:
         self._held += visible(text)
+        opened = _OPEN_CITATION.search(self._held)
+        end = len(self._held) if opened is None else opened.start()
         cut = 0
-        for border in _BORDER.finditer(self._held):
-            cut = border.end()
-        opened = _OPEN_CITATION.search(self._held, max(0, cut - 64), cut)
-        if opened is not None:
-            # A word is taken whole: back to where the one with the bracket begins.
-            cut = max((b.end() for b in _BORDER.finditer(self._held, 0, opened.start())), default=0)
+        for token in _TOKEN.finditer(self._held):
+            whole = token["gap"] is not None or token.end() < len(self._held)
+            if token.end() > end or not whole:
+                break
+            cut = token.end()
         made = self._take(cut)
         while len(self._held) > LONGEST_WORD:
             made += self._take(LONGEST_WORD) + " "

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 _END: Final = re.compile(
-    r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+(?=[^a-z\s])"  # after a sentence
+    r"(?<=[.!?\u2026])[\"'\u201d\u2019)\]]*\s+(?=[^a-z\d\s])"  # after a sentence; "ca. 480 g" goes on
     r"|(?<=[\u3002\uff01\uff1f])"  # the same in Chinese and Japanese
 )
 _ITEM: Final = re.compile(r"\s*(?:[-*+]|\d{1,3}[.)])\s+")
@@ -55,7 +55,8 @@ def sentences(text: str) -> list[Sentence]:
         elif paragraph.lstrip().startswith("|"):
             found += [Sentence(row, heading) for row in _rows(paragraph.splitlines())]
         else:
-            parts = (plain(part) for part in _END.split(paragraph))
+            item = _ITEM.match(paragraph)
+            parts = (plain(part) for part in _END.split(paragraph[item.end() if item else 0 :]))
             found += [Sentence(part, heading) for part in parts if _WORD.search(part)]
     return found
 

@@ -21,15 +21,16 @@ from core.errors import ConfigurationError, LimitError, PermanentError, Transien
 from embed.encoder import Kind
 from embed.encoders.bert_graph import build_graph, compile_graph, has_bf16, require_bert
 from embed.encoders.model_folder import ModelFolder, read_json, resolve_model
+from embed.encoders.token_counts import WordCounts, adds_up
 from embed.model import Vector
 
 Precision: TypeAlias = Literal["bf16", "f32"]
 
 _LEAST: Final = 16
 _STEP: Final = 32
-"""Texts are padded to 16 tokens (a short question) or a multiple of 32, and batches hold 1, 2, 4, 8 ... texts:
-OpenVINO keeps code and memory for each shape that it has met, and over free shapes the process grew to
-twice its size. These shapes, all met by both encoders, make it 300 MB."""
+"""Texts are padded to 16 tokens (a short question) or a multiple of 32, and batches hold 1, 2, 4, 8 ...
+texts: OpenVINO keeps code and memory for each shape that it has met, and over free shapes the process
+grew to twice its size. These shapes, all met by both encoders, make it about 300 MB."""
 
 _TOKENS_PER_THREAD: Final = 512
 _MOST_TOKENS: Final = 8192
@@ -89,13 +90,14 @@ class OpenVinoTextEncoder:
         self.max_tokens = model.max_tokens
         self._budget = min(threads * _TOKENS_PER_THREAD, _MOST_TOKENS)
         self._lock = threading.Lock()
+        self._counts = WordCounts(self._tokens) if adds_up(model.tokenizer) else self._tokens
         self._request = compile_graph(model.graph, threads=threads, precision=model.precision)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model.precision}, {self.dimensions} dimensions)"
 
     def count(self, texts: Sequence[str]) -> list[int]:
-        return [len(ids) for ids in self._ids(texts, add_special_tokens=False)]
+        return self._counts(texts)
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
         prefix = self._model.prefixes[kind]
@@ -117,6 +119,9 @@ class OpenVinoTextEncoder:
         """Give the memory back. The encoder takes no calls afterwards."""
         with self._lock:
             self._request = None
+
+    def _tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(ids) for ids in self._ids(texts, add_special_tokens=False)]
 
     def _ids(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[int]]:
         try:

@@ -177,7 +177,13 @@ def tailrace_yaml(settings: StackSettings, memory: Memory) -> str:
             "support": {"documents": ["articles", "products"], "state": ["orders_by_customer"], "top_k": 6}
         },
         "serve": {"host": LOOPBACK, "port": settings.ports.http},
-        "ingest": {"vector_store": str(settings.directory / "vectors.db"), "session_seconds": 6.0},
+        "ingest": {
+            "vector_store": str(settings.directory / "vectors.db"),
+            "session_seconds": 6.0,
+            # The index has one owner, so there is one worker: killed and restarted it is the same member,
+            # and need not wait for its own session to end.
+            "instance": "stack",
+        },
     }
     if settings.encoder is not None:
         tree["encoder"] = dict(settings.encoder)

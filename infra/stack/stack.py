@@ -85,10 +85,13 @@ class Stack:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def up(self, *, with_tailrace: bool = True) -> list[str]:
+    def up(
+        self, *, with_tailrace: bool = True, before_connector: Callable[[], None] = lambda: None
+    ) -> list[str]:
         """Start what is down, in order, and wait until all serve and the first snapshot is in Kafka.
 
-        Returns what was changed.
+        `before_connector` is called when the tables are there and before the connector is looked at:
+        what it writes is in a first snapshot, what it keeps writing meets it. Returns what was changed.
         Raises ConfigurationError, before anything is started, for a taken port or a missing program.
         """
         self.settings.directory.mkdir(parents=True, exist_ok=True)
@@ -97,6 +100,7 @@ class Stack:
             self._check_ports(with_tailrace=with_tailrace)
             changed = self._start_stores()
             changed += self._fill()
+            before_connector()
             changed += self._deploy(with_tailrace=with_tailrace)
             if with_tailrace:
                 changed += self._start_tailrace()

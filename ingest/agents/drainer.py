@@ -6,10 +6,8 @@ iterator costs a turn of the event loop an event. This leans on attributes that 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
-
-from faust.transport.consumer import Consumer
 
 
 async def batches(app: Any, stream: Any, most: int, within: float) -> AsyncIterator[list[Any]]:
@@ -78,18 +76,3 @@ def release(app: Any, batch: list[Any]) -> None:
 def still_owner(app: Any, generation: int) -> bool:
     """No rebalance has happened since the batch of this generation was fetched."""
     return bool(app.consumer_generation_id == generation and app.flow_control.is_active())
-
-
-def exact_gaps() -> None:
-    """Once a process: a hole in a compacted topic is one offset too long in Faust, and stalls commits."""
-    faulty: Any = Consumer
-    recorded: Callable[..., Any] = faulty._add_gap  # noqa: SLF001 - no public way in 0.15.3
-    if getattr(recorded, "exact", False):
-        return
-
-    async def add_gap(self: Any, tp: Any, first: int, after_last: int) -> None:
-        if first < after_last:  # Faust records first..after_last inclusive
-            await recorded(self, tp, first, after_last - 1)
-
-    add_gap.exact = True  # type: ignore[attr-defined]
-    faulty._add_gap = add_gap  # noqa: SLF001

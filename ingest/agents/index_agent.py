@@ -77,8 +77,12 @@ class IndexAgent:
     async def run(self, app: Any, stream: Any) -> None:
         """The agent's body. Raises what must end the process."""
         async for batch in batches(app, stream, self._settings.index_batch_records, WITHIN_SECONDS):
-            self.busy_since = time.monotonic()
-            if await self._handle(app, batch):
+            try:
+                durable = await self._handle(app, batch)
+            except BaseException:
+                release(app, batch)  # else a stop would wait for it for ever
+                raise
+            if durable:
                 self._failpoint("before_ack_index")
                 ack(app, batch)
             else:
@@ -95,6 +99,7 @@ class IndexAgent:
         read = self._decode(batch)
         began = self._clock.now_ms()
         while still_owner(app, generation):
+            self.busy_since = time.monotonic()
             try:
                 loop = asyncio.get_running_loop()
                 letters = await loop.run_in_executor(self._thread, self._apply, read, began)

@@ -1,23 +1,26 @@
 """Raw change events of one table become rows in its state topic. One raw partition, one batch in flight."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, Final
 
 from core.clock import Clock
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, ContractError, LimitError
 from core.keys import TableId
 from core.metrics import RAW_IGNORED, RAW_RECORDS, REPAIRED_TEXT, RESOLVE_BATCH, STAGE
+from core.positions import parse_position
 from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
+from core.topics import HOUR_MS
 from core.version import version
 from ingest.agents.drainer import ack, batches, release, still_owner
-from ingest.dead_letters import DeadLetter
+from ingest.dead_letters import MOST_BYTES, DeadLetter
 from ingest.record import RawRecord
 from ingest.resolve import GuardAlarm, Resolved, Resolver
-from ingest.state_store import StateStore
+from ingest.state_store import EncodedRow, StateStore
 
 WITHIN_SECONDS: Final = 0.001
 """A first event waits so long for more: latency counts more than full batches."""
@@ -26,6 +29,10 @@ POISON_WINDOW: Final = 1000
 """Records over which the share of unreadable ones is taken (see settings: poison_share)."""
 
 FEWEST_TO_JUDGE: Final = 100
+
+GRAVES_A_TURN: Final = 2000
+WALK_MS: Final = 60_000
+"""From one walk over all graves to the next, at least."""
 
 Park = Callable[[Sequence[DeadLetter]], Any]
 
@@ -38,9 +45,20 @@ class LostPartitionError(Exception):
 class _Segment:
     """Rows between two truncates, newest of each key."""
 
-    rows: dict[bytes, StateRow] = field(default_factory=dict)
+    rows: dict[bytes, EncodedRow] = field(default_factory=dict)
     truncate: Truncate | None = None
     """Behind the rows."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What became of the records of one batch, counted once it is written."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
+    repaired: int = 0
+    streamed: list[tuple[int, int]] = field(default_factory=list)
+    """Of each applied event: when it was committed, when it stood in the raw log; ms since 1970."""
 
 
 class ResolveAgent:
@@ -65,6 +83,8 @@ class ResolveAgent:
         self._alarm = GuardAlarm(table, source.expected_events_per_second)
         self._unreadable: deque[bool] = deque(maxlen=POISON_WINDOW)
         self._position, self._committed_at = "", 0
+        self._walk: Iterator[bytes] = iter(())
+        self._next_walk = 0
         self._app: Any = None
         self.busy_since: float | None = None
 
@@ -78,6 +98,9 @@ class ResolveAgent:
                     await self._handle(batch)
             except LostPartitionError:
                 release(app, batch)
+            except BaseException:
+                release(app, batch)  # else a stop would wait for it for ever
+                raise
             else:
                 self._failpoint("before_ack")
                 ack(app, batch)
@@ -90,12 +113,22 @@ class ResolveAgent:
             return
         try:
             await self._store.repair(self._check_owner)
-            oldest = self._clock.now_ms() - int(self._settings.grave_hours * 3_600_000)
-            expired = [r for r in self._store.table.rows() if r.deleted and 0 < r.resolved_at < oldest]
+            expired = self._expired()
             if expired:
-                await self._store.bury(expired[: self._settings.batch_records], self._check_owner)
+                await self._store.bury(expired, self._check_owner)
         except LostPartitionError:
             return
+
+    def _expired(self) -> list[StateRow]:
+        """Of the next graves in a slow walk over the table: a table of millions must not stop the loop."""
+        now, table = self._clock.now_ms(), self._store.table
+        keys = list(islice(self._walk, GRAVES_A_TURN))
+        if not keys and now >= self._next_walk:
+            self._next_walk = now + WALK_MS
+            self._walk = iter([key for key, _ in table.items()])
+        oldest = now - int(self._settings.grave_hours * HOUR_MS)
+        rows = (table.get(key) for key in keys)
+        return [row for row in rows if row is not None and row.deleted and 0 < row.resolved_at < oldest]
 
     def _owner(self) -> bool:
         return self._generation is not None and still_owner(self._app, self._generation)
@@ -110,33 +143,36 @@ class ResolveAgent:
             await self._take_over(generation)
         self._check_owner()
         now = self._clock.now_ms()
-        segments, letters = self._resolve(batch, now)
+        tally = _Tally()
+        segments, letters = self._resolve(batch, now, tally)
         self._failpoint("after_decode")
         if letters:
             await self._park(letters)
         made = version(self._epoch, batch[-1].message.offset)
         progress = Progress(made, self._position, self._committed_at, now)
-        for place, segment in enumerate(segments):
-            last = place == len(segments) - 1
-            await self._store.write(list(segment.rows.values()), None, None, self._check_owner)
-            if segment.truncate is not None or last:
-                await self._store.write((), segment.truncate, progress if last else None, self._check_owner)
+        for segment in segments[:-1]:
+            await self._store.write(list(segment.rows.values()), segment.truncate, None, self._check_owner)
+        await self._store.write(list(segments[-1].rows.values()), None, progress, self._check_owner)
+        self._count(tally)
 
     async def _take_over(self, generation: int) -> None:
         await self._store.catch_up()
         table = self._store.table
+        newest = max(table.progress.values(), key=lambda one: one.version, default=None)
+        if newest is not None:
+            self._position, self._committed_at = newest.position, newest.committed_at
         known = next(table.rows(), None)
         shape = tuple((name, type(value)) for name, value in known.key.columns) if known else None
         self._resolver = Resolver(self._table, self._source, self._epoch, table.truncate, shape)
         self._generation = generation
 
-    def _resolve(self, batch: list[Any], now: int) -> tuple[list[_Segment], list[DeadLetter]]:
+    def _resolve(self, batch: list[Any], now: int, tally: _Tally) -> tuple[list[_Segment], list[DeadLetter]]:
         if self._resolver is None:
             raise RuntimeError("a batch before the first take-over")
         table = self._store.table
         segments, letters = [_Segment()], list[DeadLetter]()
         pending: dict[bytes, StateRow] = {}
-        dead_below = 0
+        dead_below, last = 0, None
 
         def lookup(canonical: bytes) -> StateRow | None:
             row = pending.get(canonical) or table.get(canonical)
@@ -165,42 +201,104 @@ class ResolveAgent:
                 message.value,
                 tuple(_headers(message.headers)),
             )
-            resolved = self._resolver.resolve(record, lookup, now)
-            self._count(resolved, record, now)
+            resolved, rows = _within_limit(self._resolver.resolve(record, lookup, now), lookup, now)
+            self._judge(resolved, record)
+            _note(tally, resolved, record)
             if resolved.error is not None:
                 letters.append(DeadLetter(record, "resolve", resolved.error))
-            for row in resolved.rows:
-                pending[row.key.canonical] = row
-                segments[-1].rows[row.key.canonical] = row
-                self._position, self._committed_at = row.position or self._position, row.committed_at
+            for one in rows:
+                pending[one.key] = one.row
+                segments[-1].rows[one.key] = one
             if resolved.truncate is not None:
                 dead_below = resolved.truncate.version
                 segments[-1].truncate = resolved.truncate
                 segments.append(_Segment())
+            if resolved.outcome == "applied":
+                last = resolved
+        self._advance(last)
         return segments, letters
 
-    def _count(self, resolved: Resolved, record: RawRecord, now: int) -> None:
+    def _advance(self, last: Resolved | None) -> None:
+        """The newest source position seen: a row of a snapshot may stand behind an event before it."""
+        change = last and (last.rows[-1] if last.rows else last.truncate)
+        if change:
+            self._position = _later(self._position, change.position)
+            self._committed_at = max(self._committed_at, change.committed_at)
+
+    def _judge(self, resolved: Resolved, record: RawRecord) -> None:
+        """Raises ConfigurationError where going on would lose more than it saves."""
         alarm = self._alarm.observe(resolved)
         if alarm is not None:
             raise ConfigurationError(alarm)
-        name = str(self._table)
-        RAW_RECORDS.labels(name, resolved.outcome).inc()
-        if resolved.outcome == "ignored":
-            RAW_IGNORED.labels(name, resolved.kind).inc()
-        if resolved.repaired:
-            REPAIRED_TEXT.labels(name).inc(resolved.repaired)
-        for row in resolved.rows:
-            if row.streamed is not None and row.committed_at and resolved.outcome == "applied":
-                STAGE.labels("source").observe(max(0, record.timestamp_ms - row.committed_at) / 1000)
-                STAGE.labels("resolve").observe(max(0, now - record.timestamp_ms) / 1000)
-        self._unreadable.append(resolved.outcome == "parked")
-        unreadable = sum(self._unreadable) if self._unreadable[-1] else 0
+        parked = resolved.outcome == "parked"
+        self._unreadable.append(parked)
+        unreadable = sum(self._unreadable) if parked else 0
         if unreadable > max(FEWEST_TO_JUDGE, self._settings.poison_share * POISON_WINDOW):
             raise ConfigurationError(
                 f"{record.topic}: {unreadable} of the last {len(self._unreadable)} records could not be"
                 " applied: that is no bad record but a bad set-up (schemas, placeholder, converter)."
-                " Nothing was acknowledged; correct the source's settings and start again"
+                " This batch was not acknowledged; correct the source's settings and start again"
             )
+
+    def _count(self, tally: _Tally) -> None:
+        name, now = str(self._table), self._clock.now_ms()
+        for outcome, number in tally.outcomes.items():
+            RAW_RECORDS.labels(name, outcome).inc(number)
+        for kind, number in tally.ignored.items():
+            RAW_IGNORED.labels(name, kind).inc(number)
+        if tally.repaired:
+            REPAIRED_TEXT.labels(name).inc(tally.repaired)
+        source, resolve = STAGE.labels("source"), STAGE.labels("resolve")
+        for committed, logged in tally.streamed:
+            source.observe(max(0, logged - committed) / 1000)
+            resolve.observe(max(0, now - logged) / 1000)
+
+
+def _note(tally: _Tally, resolved: Resolved, record: RawRecord) -> None:
+    tally.outcomes[resolved.outcome] += 1
+    tally.repaired += resolved.repaired
+    if resolved.outcome == "ignored":
+        tally.ignored[resolved.kind] += 1
+    elif resolved.outcome == "applied":
+        tally.streamed += [
+            (row.committed_at, record.timestamp_ms)
+            for row in resolved.rows
+            if row.streamed is not None and row.committed_at
+        ]
+
+
+def _within_limit(
+    resolved: Resolved, lookup: Callable[[bytes], StateRow | None], now_ms: int
+) -> tuple[Resolved, list[EncodedRow]]:
+    """The same and its rows encoded, unless one is longer than what a topic takes.
+
+    Carried columns can make a row longer than its event. Then it is parked, and taints the row as
+    known, as everything parked does.
+    """
+    rows = [EncodedRow.of(row) for row in resolved.rows]
+    long = next((one for one in rows if len(one.key) + len(one.value) > MOST_BYTES), None)
+    if long is None or resolved.outcome != "applied":
+        return resolved, rows
+    error = LimitError(
+        f"row {long.row.key}: {len(long.value)} bytes, and a state topic takes {MOST_BYTES}: leave a column"
+        " out (column.exclude.list of the connector), or keep its long texts in a table of their own"
+    )
+    known, new = lookup(long.key), long.row
+    tainted = (
+        (replace(known, version=new.version, streamed=new.streamed, resolved_at=now_ms, tainted=True),)
+        if known
+        else ()
+    )
+    parked = Resolved("parked", type(error).__name__, tainted, error=error)
+    return parked, [EncodedRow.of(row) for row in tainted]
+
+
+def _later(known: str, position: str) -> str:
+    """The later of two source positions; the newer one where they do not compare."""
+    try:
+        return position if parse_position(position) >= parse_position(known) else known
+    except ContractError:
+        return position or known
 
 
 def _headers(found: Any) -> list[tuple[str, bytes]]:

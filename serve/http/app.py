@@ -43,6 +43,7 @@ def create_app(services: Services) -> FastAPI:
 
 _DESCRIPTIONS: dict[int | str, str] = {
     400: "The body is no JSON",
+    403: "Not for this caller",
     404: "Nothing of this name, for this caller",
     413: "Past a limit",
     422: "The request breaks a rule",

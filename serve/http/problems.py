@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from core.errors import ConfigurationError, LimitError, PermanentError, TailraceError, TransientError
 from core.telemetry import logger
-from serve.errors import RequestError, UnknownNameError
+from serve.errors import UnknownNameError
 from serve.llm import LlmRefusedError, LlmUnavailableError
 
 log = logger(__name__)
@@ -78,35 +78,31 @@ def dumps(data: Any) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":"), default=str).encode("utf-8", "replace")
 
 
+_KINDS: Final[tuple[tuple[type[TailraceError], int, str, str], ...]] = (
+    (UnknownNameError, 404, "not-found", "Not found"),
+    (LlmUnavailableError, 503, "llm-unavailable", "The model is unavailable"),
+    (LlmRefusedError, 502, "llm-failed", "The model gave no answer"),
+    (LimitError, 413, "too-large", "The request is past a limit"),
+    (PermanentError, 422, "invalid-request", "The request breaks a rule"),
+    (TransientError, 503, "unavailable", "Not available now"),
+    (ConfigurationError, 500, "misconfigured", "The service is set up wrongly"),
+    (TailraceError, 500, "failed", "The service failed"),
+)
+"""The first that fits counts."""
+
+
 def problem_of(error: Exception) -> Problem:
-    """The problem of an exception; the first kind that fits."""
-    match error:
-        case UnknownNameError():
-            return Problem(404, "not-found", "Not found", str(error), error.param, error.code)
-        case RequestError():
-            return Problem(422, "invalid-request", "The request breaks a rule", str(error), error.param)
-        case LlmUnavailableError():
-            wait = error.retry_after or RETRY_SECONDS
-            return Problem(503, "llm-unavailable", "The model is unavailable", str(error), retry_after=wait)
-        case LlmRefusedError():
-            return Problem(502, "llm-failed", "The model gave no answer", str(error))
-        case LimitError():
-            return Problem(413, "too-large", "The request is past a limit", str(error))
-        case PermanentError():
-            return Problem(422, "invalid-request", "The request breaks a rule", str(error))
-        case TransientError():
-            wait = error.retry_after or RETRY_SECONDS
-            return Problem(503, "unavailable", "Not available now", str(error), retry_after=wait)
-        case ConfigurationError():
-            return Problem(500, "misconfigured", "The service is set up wrongly", str(error))
-        case RequestValidationError():
-            return _validation(error.errors())
-        case HTTPException():
-            return _http(error)
-        case TailraceError():
-            return Problem(500, "failed", "The service failed", str(error))
-        case _:
-            return Problem(500, "internal", "Internal error", "an error of ours: the log has it by request id")
+    """The problem of an exception."""
+    if isinstance(error, RequestValidationError):
+        return _validation(error.errors())
+    if isinstance(error, HTTPException):
+        return _http(error)
+    for kind, status, name, title in _KINDS:
+        if isinstance(error, kind):
+            wait = (error.retry_after or RETRY_SECONDS) if isinstance(error, TransientError) else None
+            param, code = getattr(error, "param", None), getattr(error, "code", None)
+            return Problem(status, name, title, str(error), param, code, wait)
+    return Problem(500, "internal", "Internal error", "an error of ours: the log has it by request id")
 
 
 async def handle(request: Request, error: Exception) -> Response:
@@ -130,8 +126,10 @@ def _validation(errors: Sequence[Any]) -> Problem:
     said = []
     for item in errors[:5]:
         name = _path(item["loc"])
-        what = "is unknown: remove it" if item["type"] == "extra_forbidden" else item["msg"]
-        said.append(f"{name}: {what}" if name else str(what))
+        if item["type"] == "extra_forbidden":
+            said.append(f"{name} is unknown: remove it")
+        else:
+            said.append(f"{name}: {item['msg']}" if name else item["msg"])
     return Problem(
         422, "invalid-request", "The request breaks a rule", "; ".join(said), _path(first["loc"]) or None
     )
@@ -139,7 +137,9 @@ def _validation(errors: Sequence[Any]) -> Problem:
 
 def _path(loc: Sequence[Any]) -> str:
     """`filters.category`, without where the request carried it and which alternative was tried."""
-    parts = [str(part) for part in loc[1:] if not str(part).startswith(("function-", "constrained-", "dict["))]
+    parts = [
+        str(part) for part in loc[1:] if not str(part).startswith(("function-", "constrained-", "dict["))
+    ]
     return ".".join(parts)
 
 

@@ -27,13 +27,17 @@ def _text(value: Any) -> Any:
 
 
 Scalar: TypeAlias = str | int | float | bool | None
-Values: TypeAlias = Annotated[list[Scalar], BeforeValidator(_listed, json_schema_input_type=Scalar | list[Scalar])]
-Key: TypeAlias = Annotated[str, BeforeValidator(_text, json_schema_input_type=str | int), Field(max_length=2000)]
+Values: TypeAlias = Annotated[
+    list[Scalar], BeforeValidator(_listed, json_schema_input_type=Scalar | list[Scalar])
+]
+Key: TypeAlias = Annotated[
+    str, BeforeValidator(_text, json_schema_input_type=str | int), Field(max_length=2000)
+]
 Positions: TypeAlias = Key | dict[str, Key]
 
 
 class Extension(BaseModel):
-    """What a request may say beside its question. Unknown members are refused: they were meant for something."""
+    """What a request may say beside its question. Unknown members are refused: they were meant."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 

@@ -50,7 +50,9 @@ class OpenAILlm:
     Raises ConfigurationError if the address or the secret cannot be used.
     """
 
-    def __init__(self, settings: LlmSettings, *, clock: Clock | None = None) -> None:
+    def __init__(
+        self, settings: LlmSettings, *, first_wait: float = FIRST_WAIT, clock: Clock | None = None
+    ) -> None:
         self.name = settings.name
         self.context_tokens, self.answer_tokens = settings.context_tokens, settings.answer_tokens
         if settings.answer_tokens >= settings.context_tokens:
@@ -58,7 +60,7 @@ class OpenAILlm:
                 f"llms.{self.name}: answer_tokens is {settings.answer_tokens}, which leaves nothing of"
                 f" context_tokens ({settings.context_tokens}) for the prompt: write less"
             )
-        self._settings = settings
+        self._settings, self._first_wait = settings, first_wait
         self._clock = clock or SystemClock()
         key = Secret(settings.api_key).reveal() if settings.api_key else "none"
         self._where = f"llms.{self.name} ({settings.base_url})"
@@ -74,9 +76,12 @@ class OpenAILlm:
     ) -> AsyncGenerator[str | Finish, None]:
         begun = self._clock.monotonic()
         deadline = begun + self._settings.timeout_seconds
-        backoff = Backoff(first=FIRST_WAIT, most=LONGEST_WAIT)
+        backoff = Backoff(first=self._first_wait, most=LONGEST_WAIT)
         body = self._body(messages, max_tokens, temperature)
         started = False
+        if self._client is None:
+            # The import takes a second: a thread, so that other requests go on.
+            self._client = await asyncio.to_thread(self._connect)
         while True:
             try:
                 async with aclosing(self._once(body, deadline)) as pieces:
@@ -130,15 +135,14 @@ class OpenAILlm:
         yield answer.finish()
 
     async def _open(self, body: dict[str, Any]) -> Any:
-        if self._client is None:
-            # The import takes a second: a thread, so that other requests go on.
-            self._client = await asyncio.to_thread(self._connect)
         raw = await self._client.chat.completions.with_raw_response.create(**body)
         kind = raw.headers.get("content-type", "")
         if "text/event-stream" not in kind:
             text = (await raw.http_response.aread()).decode("utf-8", "replace")
             said = _said(text)
-            failure = LlmUnavailableError if said else LlmRefusedError  # gateways say that they are full like this
+            failure = (
+                LlmUnavailableError if said else LlmRefusedError
+            )  # gateways say that they are full like this
             raise failure(f"{self._where} answered {kind or 'without a type'}, no event stream{said}")
         return raw.parse()
 

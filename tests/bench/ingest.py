@@ -15,11 +15,10 @@ from typing import Final
 from tests.bench.path import IngestPath, RecordingEncoder, Row, Writer, articles, default_model, ingest_path
 from tests.bench.rounds import quiet_rounds
 
-ROWS: Final = 64
-BATCH: Final = 32
-"""Rows of one flush: a quarter of the worker's largest batch."""
+ROWS: Final = 128
+"""Of one round, and of one flush: the worker's batch while work waits."""
 
-ROUNDS: Final = 8
+ROUNDS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,9 @@ class Round:
 
 
 def play(path: IngestPath, encoder: RecordingEncoder, writer: Writer, rows: Sequence[Row]) -> Round:
-    batches = [writer.records(rows[at : at + BATCH]) for at in range(0, len(rows), BATCH)]
+    records = writer.records(rows)
     start = time.perf_counter()
-    embedded = sum(path.index(path.resolve(batch)).embedded for batch in batches)
+    embedded = path.index(path.resolve(records)).embedded
     whole = time.perf_counter() - start
     calls = encoder.taken()
     assert embedded == sum(map(len, calls)) > 0
@@ -63,14 +62,13 @@ def unpaid(path: IngestPath, encoder: RecordingEncoder, writer: Writer, rows: li
 
 
 def run(rounds: int = ROUNDS) -> dict[str, object]:
-    encoder = RecordingEncoder(default_model().encoder())
-    writer = Writer()
+    encoder, writer = RecordingEncoder(default_model().encoder()), Writer()
     chance = random.Random(21)  # noqa: S311 - the same articles every time
     with ingest_path(encoder) as path:
         played = quiet_rounds(
-            lambda number: play(path, encoder, writer, articles(chance, ROWS, number * ROWS)), rounds
+            lambda at: play(path, encoder, writer, articles(chance, ROWS, at * ROWS)), rounds
         )
-        counts = unpaid(path, encoder, writer, articles(chance, ROWS, first=10_000_000))
+        counts = unpaid(path, encoder, writer, articles(chance, ROWS // 4, first=10**6))
         held = path.collection.counts()
     encoder.close()
     ratios = [one.bare / one.whole for one in played.results]

@@ -2,8 +2,12 @@
 
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
+from itertools import accumulate
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -14,6 +18,7 @@ from core.settings import DocumentSettings, OpenVinoEncoder, Source
 from core.state import StateRow, decode_state, encode_state
 from embed.cutter import Cutter
 from embed.encoder import Encoder, Kind
+from embed.encoders.model_folder import read_json, resolve_model
 from embed.encoders.openvino import OpenVinoModel
 from embed.indexes import bm25
 from embed.indexes.edge import EdgeIndex
@@ -36,17 +41,40 @@ Row = dict[str, str | int]
 
 
 def articles(chance: random.Random, count: int, first: int = 0, most_paragraphs: int = 24) -> list[Row]:
-    """Rows of mixed lengths: from one piece to about a dozen."""
+    """Made-up rows of mixed lengths: with 24 paragraphs at most one to a dozen pieces each."""
     return [
         {
             "id": first + place,
             "title": f"Article {first + place}",
-            "body": document(chance, chance.randint(2, most_paragraphs)),
+            "body": prose(chance, document(chance, chance.randint(2, most_paragraphs))),
             "category": chance.choice(["orders", "returns", "accounts"]),
             "stock": 0,
         }
         for place in range(count)
     ]
+
+
+def prose(chance: random.Random, form: str) -> str:
+    """The same text with as many different words as a language has.
+
+    They come from the model's vocabulary, which is ordered by frequency: the n-th about 1/n as often
+    as the first, and one in twelve is two of them joined, a word that the tokenizer has to divide.
+    """
+    words, weights = _vocabulary()
+
+    def word(place: re.Match[str]) -> str:
+        made = "".join(chance.choices(words, cum_weights=weights, k=2 if chance.random() < 1 / 12 else 1))
+        return made.capitalize() if place[0][0].isupper() else made
+
+    return re.sub(r"[A-Za-z]+", word, form)
+
+
+@cache
+def _vocabulary() -> tuple[list[str], list[float]]:
+    stored = read_json(resolve_model(OpenVinoEncoder().model) / "tokenizer.json")["model"]["vocab"]
+    ordered = sorted(stored.items(), key=itemgetter(1))
+    words = [word for word, _ in ordered if word.isascii() and word.isalpha() and len(word) > 1]
+    return words, list(accumulate(1 / (place + 5) for place in range(len(words))))
 
 
 class Writer:

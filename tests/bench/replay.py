@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-from core.state import decode_state, encode_state
 from core.state import StateRow as Row
+from core.state import decode_state, encode_state
 from embed.encoder import Encoder, HashingEncoder, Kind
 from embed.model import Vector
 from tests.bench.path import IngestPath, Writer, articles, default_model, ingest_path

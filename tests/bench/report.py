@@ -19,6 +19,9 @@ Word: TypeAlias = Literal["passed", "missed", "failed"]
 SLACK: Final = 2.0
 """An absolute figure fails at so many times its bar."""
 
+NOISE: Final = 0.10
+"""Share of the cores in other hands above which a figure may be off."""
+
 LIBRARIES: Final = (
     "openvino",
     "tokenizers",
@@ -45,6 +48,8 @@ class Bar:
     unit: str = ""
     absolute: bool = False
     aim: float | None = None
+    applies: Callable[[Figures], bool] = lambda _: True
+    """Whether it is a bar of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,11 @@ class Outcome:
     others: float = 0.0
 
 
+def judge_all(piece: str, bars: Sequence[Bar], figures: Figures) -> list[Verdict]:
+    """The verdicts on one piece; all of them failed where it gave no figures."""
+    return [judge(piece, bar, figures) for bar in bars if bar.applies(figures)]
+
+
 def judge(piece: str, bar: Bar, figures: Figures) -> Verdict:
     """A figure that is not there has failed."""
     try:
@@ -80,9 +90,7 @@ def judge(piece: str, bar: Bar, figures: Figures) -> Verdict:
     except (LookupError, TypeError, ValueError):
         figure = None
     word = _word(bar, figure)
-    return Verdict(
-        piece, bar.what, bar.bound, bar.limit, bar.unit, bar.absolute, bar.aim, figure, word
-    )
+    return Verdict(piece, bar.what, bar.bound, bar.limit, bar.unit, bar.absolute, bar.aim, figure, word)
 
 
 def _word(bar: Bar, figure: float | None) -> Word:
@@ -98,8 +106,8 @@ def _within(bar: Bar, figure: float, limit: float) -> bool:
     return figure <= limit if bar.bound == "at most" else figure >= limit
 
 
-def table(verdicts: Sequence[Verdict], outcomes: Sequence[Outcome]) -> str:
-    """Bar, figure and verdict, a line each, and why a piece gave nothing."""
+def table(machine: Mapping[str, object], verdicts: Sequence[Verdict], outcomes: Sequence[Outcome]) -> str:
+    """The machine; bar, figure and verdict, a line each; why a piece gave nothing, or may be off."""
     rows = [("piece", "what", "bar", "figure", "verdict")]
     rows += [
         (
@@ -112,9 +120,19 @@ def table(verdicts: Sequence[Verdict], outcomes: Sequence[Outcome]) -> str:
         for one in verdicts
     ]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
     lines.insert(1, "-" * max(map(len, lines)))
-    lines += [f"\n{one.piece} failed after {one.seconds:.0f} s:\n{one.error}" for one in outcomes if one.error]
+    lines[:0] = [f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}", ""]
+    lines += [
+        f"{one.piece}: others took {one.others:.0%} of the cores just before"
+        for one in outcomes
+        if one.others > NOISE
+    ]
+    lines += [
+        f"\n{one.piece} failed after {one.seconds:.0f} s:\n{one.error}" for one in outcomes if one.error
+    ]
     return "\n".join(lines)
 
 
@@ -167,9 +185,9 @@ def machine() -> dict[str, object]:
 def _cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
     """The model, and whether it has the instructions that decide the encoder's speed."""
     text = cpuinfo.read_text(encoding="utf-8")
-    said = dict(
-        (name.strip(), value.strip()) for name, _, value in (line.partition(":") for line in text.splitlines())
-    )
+    said = {
+        name.strip(): value.strip() for name, _, value in (line.partition(":") for line in text.splitlines())
+    }
     flags = said.get("flags", "").split()
     fast = [name for name in ("avx512_bf16", "avx512_vnni", "amx_bf16") if name in flags]
     return f"{said.get('model name', platform.machine())} ({', '.join(fast) or 'no bf16'})"

@@ -27,9 +27,16 @@ def run() -> dict[str, object]:
         home = Path(folder) / "venv"
         venv.create(home, with_pip=True)
         for lock, *options in LOCKS:
-            command = [home / "bin" / "python", "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+            command = [
+                str(home / "bin" / "python"),
+                "-m",
+                "pip",
+                "install",
+                "-q",
+                "--disable-pip-version-check",
+            ]
             done = subprocess.run(
-                [*command, *options, "--require-hashes", "-r", ROOT / "requirements" / lock],
+                [*command, *options, "--require-hashes", "-r", str(ROOT / "requirements" / lock)],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,

@@ -42,11 +42,8 @@ def test_a_plan_reaches_the_desired_state_from_any(
     held = made.swap.manifest if made.swap else old
     assert held == manifest(wanted, chunks, fingerprint)
     assert vectors == {chunk.id: fingerprint for chunk in chunks}
-    assert (
-        (made.outcome == "unchanged")
-        is (made.swap is None)
-        is (old == held and not rewrite or not made.add and old == held)
-    )
+    assert (made.outcome == "unchanged") is (made.swap is None)
+    assert (made.swap is None) is (old == held and not made.add)
     if made.swap:
         assert made.swap.expect == (None if old is None else old.version)
     assert plan(held, wanted, chunks, fingerprint).outcome == "unchanged"

@@ -364,6 +364,7 @@ def test_no_answer_cites_what_was_deleted_at_or_before_its_position(seed: int) -
     async def test() -> None:
         chance = random.Random(seed)  # noqa: S311 - the seed is the point
         world, oracle, judged = World(), Oracle(), 0
+        world.retriever._join_wait = 0.01
         numbers = iter(range(1000))
 
         def commit() -> None:

@@ -8,7 +8,7 @@ import pytest
 from core.errors import ContractError
 from core.keys import RowKey
 from core.settings import DocumentSettings
-from core.state import StateRow
+from core.state import Json, StateRow
 from embed.model import Change, Manifest, Scope, manifest_id
 from embed.render import Renderer
 from retrieve.join import Joined, Verdict, current, listed, shown
@@ -27,7 +27,7 @@ RENDER = Renderer(
         table="shop.public.articles", text="{{ body }}", where="published", tenant="tenant", acl="groups"
     ),
 ).render
-COLUMNS = {"id": 1, "body": "text", "published": True, "tenant": "a", "groups": ["staff"]}
+COLUMNS: dict[str, Json] = {"id": 1, "body": "text", "published": True, "tenant": "a", "groups": ["staff"]}
 ROW = StateRow(KEY, 10, COLUMNS)
 
 
@@ -101,7 +101,9 @@ def test_a_newer_row_makes_the_passage_stale() -> None:
     "change",
     [{"published": False}, {"tenant": "b"}, {"groups": ["board"]}, {"groups": None}, {"published": "maybe"}],
 )
-def test_a_newer_row_that_is_no_longer_shown_drops_before_the_index_has_heard(change: dict[str, str]) -> None:
+def test_a_newer_row_that_is_no_longer_shown_drops_before_the_index_has_heard(
+    change: dict[str, Json],
+) -> None:
     assert joined(replace(ROW, version=11, columns={**COLUMNS, **change})) is Verdict.WITHDRAWN
 
 

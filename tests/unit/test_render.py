@@ -32,7 +32,7 @@ def settings(**more: Any) -> DocumentSettings:
     )
 
 
-def rendered(found: StateRow | None = None, **more: Any) -> Document:
+def rendered(found: StateRow | None = None, /, **more: Any) -> Document:
     made = Renderer("articles", settings(**more), COLUMNS).render(found or row())
     assert isinstance(made, Document)
     return made
@@ -80,7 +80,7 @@ def test_deleted_or_unwanted_rows_are_removals() -> None:
 def test_where_must_be_true_or_false(where: str) -> None:
     with pytest.raises(ContractError, match="articles, row 7: where"):
         rendered(where=where)
-    assert rendered(where=f"{where} != 'x'")
+    assert rendered(where=f"{where} != 'x'").text
 
 
 @pytest.mark.parametrize("character", ["\U000e0041", "\ufe0f", "\u200b", "\u200d", "\u2060", "\ufeff"])
@@ -143,7 +143,8 @@ def test_an_access_list_is_text_or_texts_and_null_is_nobody() -> None:
     assert rendered(row(groups=None), acl="groups").groups == ()
     assert rendered(row(groups=[]), acl="groups").groups == ()
     assert rendered(row(groups="staff"), acl="groups").groups == ("staff",)
-    for value in (3, {"a": 1}, ["a", None], ["a", 3]):
+    values: list[Json] = [3, {"a": 1}, ["a", None], ["a", 3]]
+    for value in values:
         with pytest.raises(ContractError, match="acl"):
             rendered(row(groups=value), acl="groups")
 

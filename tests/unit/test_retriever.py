@@ -100,7 +100,8 @@ def test_an_edited_row_is_cited_as_stale_until_the_index_has_it() -> None:
 
 def test_a_row_that_lost_its_reader_is_dropped_before_the_index_hears_of_it() -> None:
     async def test() -> None:
-        for change in ({"published": False}, {"tenant_id": "b"}, {"groups": ["board"]}):
+        changes: list[dict[str, Json]] = [{"published": False}, {"tenant_id": "b"}, {"groups": ["board"]}]
+        for change in changes:
             world = World()
             world.commit(ARTICLES, 1, article("Tents are green."))
             world.settle()
@@ -195,7 +196,7 @@ class MeddledIndex:
 
 
 def meddled(**changes: Callable[..., Any]) -> World:
-    return World(wrap=lambda index: MeddledIndex(index, changes))  # type: ignore[arg-type, return-value]  # by __getattr__
+    return World(wrap=lambda index: MeddledIndex(index, changes))
 
 
 def test_a_document_that_changes_during_the_search_is_searched_again_once() -> None:
@@ -318,7 +319,7 @@ def fill(world: World) -> None:
     for key in range(90):
         tenant = TENANTS[key % 3]
         body = f"Tents and boots, part {key // 3}. {LONG if key < 3 else ''}"
-        groups = ["all"] if key % 2 else ["board"]
+        groups: Json = ["all"] if key % 2 else ["board"]
         more: dict[str, Json] = {"category": chance.choice(["help", "news", 7, None])}
         world.commit(ARTICLES, key, article(body, tenant, groups=groups, **more))
         world.commit(PRODUCTS, f"p{key}", {"body": body, "tenant_id": tenant, "category": "help"})

@@ -49,6 +49,14 @@ def test_texts_order_as_texts_in_both_directions() -> None:
         assert rows.ids("7") == expected
 
 
+def test_half_a_second_past_is_later_than_the_second() -> None:
+    for order_by, expected in (("at", [1, 2]), ("-at", [2, 1])):
+        rows = Rows(by=["customer"], order_by=order_by)
+        rows.put(1, customer=7, at="2026-01-01T00:00:00Z")
+        rows.put(2, customer=7, at="2026-01-01T00:00:00.5Z")
+        assert rows.ids("7") == expected
+
+
 def test_a_row_moves_leaves_and_comes_back() -> None:
     rows = Rows(by=["customer"])
     rows.put(1, customer=7)
@@ -116,8 +124,9 @@ def test_only_the_columns_asked_for_are_shown() -> None:
 def test_any_order_of_changes_gives_what_a_sort_gives() -> None:
     chance = random.Random(1)  # noqa: S311 - repeatable
     rows = Rows(by=["customer"], order_by="-total", limit=100)
+    totals: list[Json] = [None, 1, "2.5", "2.50", "x", "y", True, 3.5, [1]]
     for _ in range(2000):
-        total = chance.choice([None, 1, "2.5", "2.50", "x", "y", True, 3.5, [1]])
+        total: Json = chance.choice(totals)
         rows.put(
             chance.randrange(60), customer=chance.randrange(3), total=total, deleted=chance.random() < 0.2
         )

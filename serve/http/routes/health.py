@@ -28,5 +28,5 @@ async def ready(services: FromServices, request_id: RequestId) -> Response | Rea
         "Not ready",
         found.message or f"the service is {found.status}",
         retry_after=1.0 if loading else None,
-        extra={"progress": dict(found.progress)},
-    ).response(request_id, ready=found.status)
+        extra={"state": found.status, "progress": dict(found.progress)},
+    ).response(request_id)

@@ -1,0 +1,98 @@
+"""Twins of the ports: evidence from memory, for tests and experiments."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from core.errors import TailraceError
+from embed.model import Scope
+from retrieve.model import (
+    AsOf,
+    DocumentPage,
+    DocumentView,
+    Evidence,
+    Explanation,
+    Found,
+    Freshness,
+    Hit,
+    Question,
+    Rows,
+)
+from serve.ports import Readiness
+
+FRESH = Freshness({"shop": AsOf("0/16B3748", 1_700_000_000_000)}, 12, 3, 0, None, None, {"shop": "ok"})
+
+
+def passage(
+    key: str, text: str, *, title: str = "", document: str = "articles", relevance: float = 0.8
+) -> Hit:
+    """A hit with this text; its page is `https://shop.example/<document>/<key>`."""
+    return Hit(
+        document=document,
+        key=key,
+        chunk_id=f"chunk-{key}",
+        title=title or f"Title {key}",
+        text=text,
+        url=f"https://shop.example/{document}/{key}",
+        ordinal=0,
+        version=7,
+        position="0/16B3748",
+        committed_at=1_700_000_000_000,
+        stale=False,
+        relevance=relevance,
+        row={"id": key},
+    )
+
+
+class MemoryRetrieval:
+    """Implements Retrieval, CurrentFreshness and ReadinessCheck over fixed hits, documents and entries."""
+
+    def __init__(
+        self,
+        hits: Sequence[Hit] = (),
+        entries: Mapping[tuple[str, str], Rows] | None = None,
+        documents: Mapping[tuple[str, str], DocumentView] | None = None,
+        *,
+        error: TailraceError | None = None,
+        readiness: Readiness | None = None,
+    ) -> None:
+        self.hits, self.entries, self.documents = tuple(hits), dict(entries or {}), dict(documents or {})
+        self.error = error
+        self.readiness = readiness or Readiness(True, "ready")
+        self.asked: list[Question] = []
+
+    async def retrieve(self, question: Question) -> Evidence:
+        self.asked.append(question)
+        if self.error is not None:
+            raise self.error
+        hits = self.hits[: question.top_k]
+        channels = tuple(
+            Found(h.document, h.key, h.chunk_id, "dense", n, h.relevance) for n, h in enumerate(hits, 1)
+        )
+        state = {view: self.entries.get((view, key), ()) for view, key in question.state.items()}
+        fused = tuple((hit.chunk_id, hit.relevance) for hit in hits)
+        return Evidence(hits, state, FRESH, Explanation(channels, fused, (), {"total": 1.0}))
+
+    async def document_page(self, document: str, after: str | None, limit: int, scope: Scope) -> DocumentPage:  # noqa: ARG002 - one tenant
+        keys = sorted(key for name, key in self.documents if name == document and key > (after or ""))
+        shown = keys[:limit]
+        manifests = tuple(self.documents[document, key].manifest for key in shown)
+        return DocumentPage(manifests, shown[-1] if len(keys) > limit else None)
+
+    async def document(self, document: str, key: str, scope: Scope) -> DocumentView | None:  # noqa: ARG002 - one tenant
+        return self.documents.get((document, key))
+
+    async def state_entry(self, view: str, key: str, scope: Scope) -> Rows:  # noqa: ARG002 - one tenant
+        return self.entries.get((view, key), ())
+
+    async def now(self) -> Freshness:
+        return FRESH
+
+    async def ready(self) -> Readiness:
+        return self.readiness
+
+
+async def word_similarity(question: str, sentences: Sequence[str]) -> Sequence[float]:
+    """Implements Similarity: the cosine of the two sets of words."""
+    asked = set(re.findall(r"\w+", question.lower()))
+    said = [set(re.findall(r"\w+", sentence.lower())) for sentence in sentences]
+    return [len(asked & words) / ((len(asked) * len(words)) ** 0.5 or 1.0) for words in said]

