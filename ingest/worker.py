@@ -30,7 +30,6 @@ MAINTAIN_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0
 """Faust's stop may hang while it joins a group; everything acknowledged is durable by then."""
 
-LETTER_TRIES: Final = 5
 PRODUCER_BATCH_BYTES: Final = 1 << 18
 
 
@@ -67,6 +66,7 @@ class Worker:
         self._index_agents: list[IndexAgent] = []
         self._reader: StateReader | None = None
         self._producer: AIOKafkaProducer | None = None
+        self._ends_at_start: dict[str, Mapping[int, int]] = {}
         self._stopping = False
 
     async def start(self) -> None:
@@ -88,6 +88,7 @@ class Worker:
             raise TransientError(f"Kafka at {', '.join(self._brokers)}: {error!r}") from error
         await self._reader.start()
         await self._reader.caught_up()
+        self._ends_at_start = {topic: self._reader.read_to(topic) for topic in topics}
         pulse = Pulse(ingest.session_seconds)
         self._apps.append(self._resolve_app(tables, pulse))
         self._apps += [self._index_app(indexer) for indexer in self._indexers]
@@ -209,8 +210,10 @@ class Worker:
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
-            for agent in self._resolvers:
-                await agent.maintain()
+            for resolver in self._resolvers:
+                await resolver.maintain()
+            for indexer, agent in zip(self._indexers, self._index_agents, strict=True):
+                await agent.sweep(self._ends_at_start[indexer.topic])
 
     async def _park(self, letters: Sequence[DeadLetter]) -> None:
         """Durable on return: a letter is acknowledged before its record is."""

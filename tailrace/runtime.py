@@ -161,7 +161,7 @@ class Runtime:
 
 def fatal(error: BaseException) -> None:
     """Nothing that waiting cures: exit for the supervisor to restart. What was acknowledged is durable."""
-    log.error("stopping: %s", error, exc_info=not isinstance(error, TailraceError))
+    log.error("stopping", why=str(error), exc_info=not isinstance(error, TailraceError))
     os._exit(FATAL)
 
 

@@ -127,7 +127,7 @@ class Service:
         return f"http://{self._settings.serve.host}:{self._http.port}"
 
     async def start(self) -> None:
-        """Open the port, then read; `/health/ready` says how far. Raises ConfigurationError, TransientError."""
+        """Open the port, then read; `/health/ready` says how far."""
         serve = self._settings.serve
         self._http = await serve_http(create_app(self._services), serve.host, serve.port)
         await self._retriever.start()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -71,8 +71,33 @@ class IndexAgent:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"index-{indexer.document}")
         self._progress: dict[int, Progress] = {}
         self._dead_below: dict[int, int] = {}
+        self._swept = False
         self.busy_since: float | None = None
         self.last_error: str | None = None
+
+    async def sweep(self, ends: Mapping[int, int]) -> None:
+        """Once a start, when everything below `ends` is covered: drop what a crash before a drop has left.
+
+        Not earlier: what was half written is written again first, and then the manifest knows it.
+        """
+        if self._swept:
+            return
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._thread, self._sweep, dict(ends))
+        except TransientError as error:
+            log.warning("waiting to sweep", document=self._indexer.document, why=str(error))
+            return
+        if found:
+            log.info("dropped passages that a crash had left", document=self._indexer.document, chunks=found)
+
+    def _sweep(self, ends: Mapping[int, int]) -> int:
+        """Blocking, in the agent's thread, so never beside a batch of its own."""
+        marks = {m.partition: m.offset for m in self._indexer.collection.covered()}
+        if any(marks.get(partition, 0) < end for partition, end in ends.items()):
+            return 0
+        self._swept = True
+        return self._indexer.pipeline.sweep_strays()
 
     async def run(self, app: Any, stream: Any) -> None:
         """The agent's body. Raises what must end the process."""

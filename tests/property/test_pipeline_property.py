@@ -165,15 +165,18 @@ class Turns:
     def start(self, body: Callable[[Callable[[], None]], None]) -> None:
         mine, name = threading.Semaphore(0), len(self._ready)
 
-        def step() -> None:
-            self._back.release()
+        def begin() -> None:
             mine.acquire()
             if self._over:
                 raise Crash
 
+        def step() -> None:
+            self._back.release()
+            begin()
+
         def work() -> None:
-            mine.acquire()
             try:
+                begin()
                 body(step)
             except Crash:
                 pass
@@ -207,7 +210,11 @@ class Turns:
 
 
 def worker(
-    collection: Collection, store: VectorStore, todo: Sequence[Change], trouble: random.Random, mortality: float
+    collection: Collection,
+    store: VectorStore,
+    todo: Sequence[Change],
+    trouble: random.Random,
+    mortality: float,
 ) -> Callable[[Callable[[], None]], None]:
     """Applies all of it in order, waits out outages, and may die at any step."""
 
@@ -237,13 +244,17 @@ def completed(mine: Pipeline, one: Change) -> bool:
 
 
 def interleaved(seed: int, collection: Collection, store: VectorStore) -> None:
-    """A live worker applies five versions of a row while three zombies apply older ones again."""
+    """A live worker applies some of five versions of a row, the newest last; three zombies apply older ones.
+
+    Batches and compacted topics leave out versions, so a zombie may hold one that was never applied.
+    """
     chance = random.Random(seed)  # noqa: S311 - reproducible by its seed
     versions = [
         change(0, version, [word for word in WORDS[:2] if chance.random() < 0.5]) for version in range(1, 6)
     ]
     turns = Turns(chance)
-    turns.start(worker(collection, store, versions, chance, 0.0))
+    applied = [one for one in versions[:4] if chance.random() < 0.5]
+    turns.start(worker(collection, store, [*applied, versions[4]], chance, 0.0))
     for _ in range(3):
         turns.start(worker(collection, store, [chance.choice(versions[:4])], chance, 0.01))
     reached = 0
@@ -262,7 +273,9 @@ def interleaved(seed: int, collection: Collection, store: VectorStore) -> None:
     check_final(collection, versions[-1:])
 
 
-def broken_runs(seeds: range, weaken: Callable[[Collection], Any] = lambda collection: collection) -> list[int]:
+def broken_runs(
+    seeds: range, weaken: Callable[[Collection], Any] = lambda collection: collection
+) -> list[int]:
     broken = []
     for seed in seeds:
         collection, store = fresh()

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 COMMANDS = (
-    "demo init dev worker serve topics query doc freshness doctor resync config version".split()
+    "demo",
+    "init",
+    "dev",
+    "worker",
+    "serve",
+    "topics",
+    "query",
+    "doc",
+    "freshness",
+    "doctor",
+    "resync",
+    "config",
+    "version",
 )
 HEAVY = ("openai", "qdrant_client", "qdrant_edge", "openvino", "faust", "fastapi", "aiokafka", "pydantic")
 
