@@ -18,8 +18,8 @@ This page is made from the settings by `python -m tailrace.reference`; a test ho
 | change | what happens at the next start |
 |---|---|
 | a document or a view added | filled from the state topic; answers are incomplete until it has caught up |
-| a table added | changes from now on arrive; for its older rows have the connector take an incremental snapshot |
-| template, `where`, cutter, metadata, encoder | the running generation goes on unchanged; it waits for a reindex |
+| a table added | its changes arrive; for its older rows the connector must take an incremental snapshot |
+| template, `where`, cutter, metadata, encoder | the running generation goes on; the change waits for a reindex |
 | a document removed | its index is dropped, for it would no longer hear of deletions |
 | a view removed | it is gone |
 

@@ -10,21 +10,19 @@ from collections.abc import Sequence
 import typer
 
 from core.errors import ConfigurationError, TailraceError
-from tailrace.cli import (
-    config,
-    demo,
-    dev,
-    doc,
-    doctor,
-    freshness,
-    init,
-    query,
-    resync,
-    serve,
-    topics,
-    version,
-    worker,
-)
+from tailrace.cli.config import app as config
+from tailrace.cli.demo import demo
+from tailrace.cli.dev import dev
+from tailrace.cli.doc import app as doc
+from tailrace.cli.doctor import doctor
+from tailrace.cli.freshness import freshness
+from tailrace.cli.init import init
+from tailrace.cli.query import query
+from tailrace.cli.resync import resync
+from tailrace.cli.serve import serve
+from tailrace.cli.topics import app as topics
+from tailrace.cli.version import version
+from tailrace.cli.worker import worker
 
 FAILED, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -40,19 +38,19 @@ app = typer.Typer(
     Yours:   tailrace init; tailrace topics apply; tailrace dev
     """,
 )
-app.command("demo")(demo.demo)
-app.command("init")(init.init)
-app.command("dev")(dev.dev)
-app.command("worker")(worker.worker)
-app.command("serve")(serve.serve)
-app.add_typer(topics.app, name="topics")
-app.command("query")(query.query)
-app.add_typer(doc.app, name="doc")
-app.command("freshness")(freshness.freshness)
-app.command("doctor")(doctor.doctor)
-app.command("resync")(resync.resync)
-app.add_typer(config.app, name="config")
-app.command("version")(version.version)
+app.command("demo")(demo)
+app.command("init")(init)
+app.command("dev")(dev)
+app.command("worker")(worker)
+app.command("serve")(serve)
+app.add_typer(topics, name="topics")
+app.command("query")(query)
+app.add_typer(doc, name="doc")
+app.command("freshness")(freshness)
+app.command("doctor")(doctor)
+app.command("resync")(resync)
+app.add_typer(config, name="config")
+app.command("version")(version)
 
 
 def run(arguments: Sequence[str]) -> int:
