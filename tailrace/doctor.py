@@ -165,6 +165,9 @@ def _encoder(settings: Settings) -> Iterator[Check]:
 
 
 def _index(settings: Settings) -> Iterator[Check]:
+    if isinstance(settings.index, EdgeIndex) and (running := _running(settings)) is not None:
+        yield running
+        return
     index = build_index(settings.index)
     try:
         place = (
@@ -199,6 +202,18 @@ def _index(settings: Settings) -> Iterator[Check]:
                 )
     finally:
         index.close()
+
+
+def _running(settings: Settings) -> Check | None:
+    """What the service says that owns the embedded index; None if none answers."""
+    url = f"http://{settings.serve.host}:{settings.serve.port}/health/ready"
+    try:
+        answer = httpx2.get(url, timeout=HTTP_SECONDS, trust_env=False)
+    except httpx2.HTTPError:
+        return None
+    if answer.is_success:
+        return Check("index", "ok", f"owned by the running service, which is ready ({url})")
+    return Check("index", "warn", f"owned by the running service, which is not ready yet ({url})", "wait")
 
 
 def _llms(settings: Settings) -> Iterator[Check]:
