@@ -70,14 +70,12 @@ async def settle_sources(settings: Settings, brokers: Sequence[str]) -> dict[str
     return epochs
 
 
-async def read_epochs(
-    settings: Settings, brokers: Sequence[str], known: Mapping[str, int] | None = None
-) -> dict[str, int]:
-    """Epochs as recorded, for a process that only reads; `known` for topics without a record, else 0."""
+async def read_epochs(settings: Settings, brokers: Sequence[str]) -> dict[str, int]:
+    """Epochs as workers have recorded them; topics that no worker has read yet are left out."""
     recorded = await read_registry(brokers, sources_topic(settings.app))
     found = {record.topic: record.epoch for record in map(decode_source, recorded.values())}
     topics = [raw_topic(settings.sources[t.source].prefix, t.table) for t in settings.tables()]
-    return {topic: found.get(topic, (known or {}).get(topic, 0)) for topic in topics}
+    return {topic: found[topic] for topic in topics if topic in found}
 
 
 def observe(settings: Settings, admin: TopicsAdmin, topic: str, table: TableId) -> Observed:

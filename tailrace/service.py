@@ -75,7 +75,7 @@ class Service:
             self._live,
             positions=positions,
             raw_ends=self._raw_ends,
-            epoch_of=lambda topic: self._epochs.get(topic, 0),
+            epoch_of=self._epoch_of,
             on_error=on_fatal,
             clock=clock,
         )
@@ -153,6 +153,12 @@ class Service:
         if self._connect is not None:
             await self._connect.aclose()
 
+    def _epoch_of(self, topic: str) -> int:
+        """Raises TransientError while no worker has recorded one: no position can be claimed before."""
+        if topic not in self._epochs:
+            raise TransientError(f"{topic}: no worker has recorded its epoch yet")
+        return self._epochs[topic]
+
     async def _similarity(self, question: str, sentences: Sequence[str]) -> Sequence[float]:
         return await self._live.call(self._cosines, question, sentences)
 
@@ -169,7 +175,7 @@ class Service:
         while True:
             await asyncio.sleep(REGISTRY_SECONDS)
             try:
-                self._epochs.update(await read_epochs(self._settings, self._brokers, self._epochs))
+                self._epochs.update(await read_epochs(self._settings, self._brokers))
                 recorded = await recorded_generations(self._settings.app, self._brokers)
                 live = [g for g in recorded if g.status == "live" and g.document in self._settings.documents]
                 await asyncio.to_thread(self._book.know, live)
