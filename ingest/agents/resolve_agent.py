@@ -177,17 +177,7 @@ class ResolveAgent:
         def lookup(canonical: bytes) -> StateRow | None:
             row = pending.get(canonical) or table.get(canonical)
             if row is not None and row.version < dead_below and not row.deleted:
-                row = StateRow(
-                    row.key,
-                    row.version,
-                    row.columns,
-                    deleted=True,
-                    streamed=row.streamed,
-                    position=row.position,
-                    committed_at=row.committed_at,
-                    resolved_at=row.resolved_at,
-                    tainted=row.tainted,
-                )
+                row = replace(row, deleted=True)
             return row
 
         for event in batch:

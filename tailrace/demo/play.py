@@ -38,8 +38,10 @@ class Result:
 class Player:
     """Changes rows through the source, sees and asks only over HTTP."""
 
-    def __init__(self, source: DemoSource, client: httpx2.AsyncClient) -> None:
-        self._source, self._client = source, client
+    def __init__(
+        self, source: DemoSource, client: httpx2.AsyncClient, patience_seconds: float = VISIBLE_SECONDS
+    ) -> None:
+        self._source, self._client, self._patience = source, client, patience_seconds
 
     async def ready(self, progress: Callable[[int, int], None], within_seconds: float = 120.0) -> None:
         """Wait until the service says that it is ready. TransientError if it does not in time."""
@@ -113,7 +115,7 @@ class Player:
         return next((found for found in rows if found["id"] == change.key), None)
 
     async def _wait_for_change(self, change: Change, seen: Any) -> None:
-        deadline = time.monotonic() + VISIBLE_SECONDS
+        deadline = time.monotonic() + self._patience
         while time.monotonic() < deadline:
             if await self._seen(change) != seen:
                 return

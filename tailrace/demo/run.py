@@ -19,7 +19,7 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import configure_logging
 from tailrace.configuration import load
-from tailrace.demo.play import Player, Result
+from tailrace.demo.play import VISIBLE_SECONDS, Player, Result
 from tailrace.demo.shop import Shop, load_shop
 from tailrace.demo.source import DemoSource
 from tailrace.demo.story import STORY, Step
@@ -29,13 +29,25 @@ SOURCE = "shop"
 TITLE = "Tarn & Trail, the sample shop"
 
 
-def run_demo(*, once: bool, as_json: bool, port: int, story: Sequence[Step] = STORY) -> bool:
-    """Whether every step was right. Messages on stderr, the JSON report on stdout."""
+def run_demo(
+    *,
+    once: bool,
+    as_json: bool,
+    port: int,
+    story: Sequence[Step] = STORY,
+    patience_seconds: float = VISIBLE_SECONDS,
+) -> bool:
+    """Whether every step was right. Messages on stderr, the JSON report on stdout.
+
+    A change that cannot be seen after `patience_seconds` is judged as it is.
+    """
     configure_logging("ERROR")
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="tailrace-demo-") as folder:
         settings = demo_settings(Path(folder), port)
-        return asyncio.run(_play(settings, story, console, once=once, as_json=as_json))
+        return asyncio.run(
+            _play(settings, story, console, once=once, as_json=as_json, patience=patience_seconds)
+        )
 
 
 def demo_settings(folder: Path, port: int) -> Settings:
@@ -47,7 +59,7 @@ def demo_settings(folder: Path, port: int) -> Settings:
 
 
 async def _play(
-    settings: Settings, story: Sequence[Step], console: Console, *, once: bool, as_json: bool
+    settings: Settings, story: Sequence[Step], console: Console, *, once: bool, as_json: bool, patience: float
 ) -> bool:
     shop, clock = load_shop(), SystemClock()
     source = DemoSource(SOURCE, settings.sources[SOURCE], clock)
@@ -58,7 +70,7 @@ async def _play(
         if not stopping.is_set():
             await source.start(runtime.brokers)
             async with httpx2.AsyncClient(base_url=runtime.url, timeout=60.0, trust_env=False) as client:
-                player = Player(source, client)
+                player = Player(source, client, patience)
                 telling = asyncio.ensure_future(_tell(player, source, shop, story, console, results))
                 signalled = asyncio.ensure_future(stopping.wait())
                 await asyncio.wait({telling, signalled}, return_when=asyncio.FIRST_COMPLETED)

@@ -256,6 +256,36 @@ def test_strays_are_swept_and_nothing_else(world: World) -> None:
     assert world.pipeline.sweep_strays() == 0
 
 
+def test_a_first_write_under_way_is_no_stray(world: World) -> None:
+    def crash(name: str) -> None:
+        if name == "after_upsert":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        world.another(crash).apply([document(1, 5, THREE)])
+    assert world.pipeline.sweep_strays() == 0
+    assert len(world.texts()) == 3
+    assert world.found() == set(THREE.split("\n\n"))  # a candidate: without a manifest it counts for nothing
+    assert world.pipeline.apply([document(1, 5, THREE)]).embedded == 0
+
+
+@pytest.mark.parametrize(("theirs", "outcome"), [(4, (1, 0)), (6, (0, 1))])
+def test_who_is_overtaken_plans_again_in_the_same_call(
+    world: World, theirs: int, outcome: tuple[int, int]
+) -> None:
+    world.pipeline.apply([document(1, 1, THREE)])
+    rivals = [document(1, theirs, "Theirs is here.")]
+
+    def overtake(name: str) -> None:
+        if name == "after_upsert" and rivals:
+            world.pipeline.apply([rivals.pop()])
+
+    applied = world.another(overtake).apply([document(1, 5, "Mine is here.\n\nFour five six.")])
+    assert (applied.written, applied.superseded) == outcome
+    newest = ["Four five six.", "Mine is here."] if theirs < 5 else ["Theirs is here."]
+    assert world.texts() == newest
+
+
 def test_another_dimension_is_a_configuration_error(world: World) -> None:
     world.encoder = HashingEncoder(8)  # type: ignore[assignment]  # only its dimension counts
     with pytest.raises(ConfigurationError, match="16 dimensions"):
