@@ -6,7 +6,7 @@ BIN := .venv/bin
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: help setup setup-dev demo up status down clean-stack check test e2e bench lock format
+.PHONY: help setup setup-dev demo up status down clean-stack check test contract e2e bench lock format
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -49,9 +49,13 @@ check: setup-dev ## lint, types, floors, unit, property and memory contracts: un
 	$(BIN)/ruff format --check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit tests/property tests/architecture tests/contract $(ARGS)
+	$(BIN)/python -m pytest -q tests/unit tests/property tests/architecture $(ARGS)
+	$(BIN)/python -m pytest -q tests/contract -k "memory or hashing" $(ARGS)
 
-test: check e2e ## everything
+test: check contract e2e ## everything
+
+contract: setup-dev ## every adapter against its seam's contract
+	$(BIN)/python -m pytest -q tests/contract $(ARGS)
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
 	$(BIN)/python -m pytest -q tests/e2e $(ARGS)

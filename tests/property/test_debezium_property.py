@@ -105,7 +105,7 @@ def test_any_bytes_give_an_event_or_a_typed_error(
 
 @given(KEYS, JSON | HOSTILE, st.booleans())
 @settings(max_examples=400)
-def test_any_json_gives_an_event_or_a_typed_error(key: bytes | None, value: object, ascii_only: bool) -> None:  # noqa: FBT001 - drawn
+def test_any_json_gives_an_event_or_a_typed_error(key: bytes | None, value: object, ascii_only: bool) -> None:
     sent = json.dumps(value, ensure_ascii=ascii_only).encode()
     decode_or_refuse(key, sent)
     decode_or_refuse(key, b'{"schema":{"type":"struct"},"payload":' + sent + b"}")
@@ -131,7 +131,7 @@ def test_a_cut_or_flipped_envelope_gives_an_event_or_a_typed_error(data: st.Data
 
 @given(st.dictionaries(TEXT, JSON.filter(lambda value: value != ""), max_size=6), st.booleans())
 @settings(max_examples=200)
-def test_columns_come_out_as_they_went_in(columns: dict[str, Any], ascii_only: bool) -> None:  # noqa: FBT001 - drawn
+def test_columns_come_out_as_they_went_in(columns: dict[str, Any], ascii_only: bool) -> None:
     columns["id"] = 1
     where = {
         "connector": "postgresql",

@@ -26,7 +26,7 @@ def test_a_plan_reaches_the_desired_state_from_any(
     before: tuple[int, list[str] | None, str] | None,
     after: tuple[int, list[str] | None, str],
     fingerprint: str,
-    rewrite: bool,  # noqa: FBT001 - drawn by hypothesis
+    rewrite: bool,
 ) -> None:
     old = None if before is None else stored(*before, "f1")
     wanted = change(*after)

@@ -103,7 +103,7 @@ def test_a_reader_has_the_tenant_and_where_needed_a_group(
     groups: tuple[str, ...] | None,
     other: str | None,
     mine: frozenset[str],
-    same: bool,  # noqa: FBT001 - drawn
+    same: bool,
 ) -> None:
     scope = Scope(tenant if same else other, mine)
     seen = not set(codec.reader_tokens(tenant, groups)).isdisjoint(codec.scope_tokens(scope))

@@ -233,7 +233,7 @@ def test_a_change_of_key_seen_before_the_delete_takes_the_live_row() -> None:
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-def test_unchanged_text_without_a_live_row_is_parked(deleted: bool) -> None:  # noqa: FBT001 - a test's parameter
+def test_unchanged_text_without_a_live_row_is_parked(deleted: bool) -> None:
     log = Log()
     if deleted:
         log.put("c", 1, (10, 20), "long")
