@@ -279,7 +279,7 @@ class Profile(Section):
     """A name from `llms`; without one answers quote the evidence."""
 
     min_relevance: Annotated[float, Field(ge=0, le=1)] = 0.35
-    """Without an LLM: below this cosine of question and passage the answer is that it does not know."""
+    """Without an LLM: passages are quoted only if they, or a sentence of theirs, are so like the question."""
 
 
 class Serve(Section):
