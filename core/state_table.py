@@ -72,7 +72,7 @@ class StateTable:
                     self.progress[partition] = record
                 return []
             case Removed():
-                return self._apply_removed(record)
+                return self._apply_removed(offset, record)
 
     def _apply_row(self, partition: int, offset: int, row: StateRow) -> list[StateRow]:
         canonical = row.key.canonical
@@ -100,10 +100,14 @@ class StateTable:
                 buried.append(held.row)
         return buried
 
-    def _apply_removed(self, removed: Removed) -> list[StateRow]:
+    def _apply_removed(self, offset: int, removed: Removed) -> list[StateRow]:
         canonical = removed.key.canonical
         held = self._rows.get(canonical)
-        if held is None or held.row.version > removed.version:
+        if held is None:
+            return []
+        if held.row.version > removed.version:
+            if offset > held.offset:
+                self.regressed.add(canonical)  # compaction would keep the tombstone
             return []
         del self._rows[canonical]
         self.regressed.discard(canonical)

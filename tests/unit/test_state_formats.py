@@ -24,6 +24,7 @@ def test_a_tombstone_removes_nothing_newer() -> None:
     table.apply(0, 0, StateRow(KEY, 7, {}))
     assert table.apply(0, 1, Removed(KEY, 6)) == []
     assert len(table) == 1
+    assert table.regressed == {KEY.canonical}, "compaction would keep the tombstone: publish the row again"
     assert [row.deleted for row in table.apply(0, 2, Removed(KEY, 7))] == [True]
     assert len(table) == 0
 
