@@ -25,6 +25,8 @@ class SourceRecord:
     epoch: int
     server: str = ""
     timeline: int = 0
+    resyncing: bool = False
+    """A new epoch was begun and is not complete: no worker may read the topic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def settle(known: SourceRecord | None, found: Observed) -> SourceRecord:
 
     Raises ConfigurationError that names `tailrace resync` where going on would lose rows.
     """
-    wrong = _wrong(known, found)
+    wrong = "a resync was interrupted" if known is not None and known.resyncing else _wrong(known, found)
     if wrong is not None:
         raise ConfigurationError(
             f"{found.topic}: {wrong}. Rows would be missing or come back from the dead."
@@ -112,6 +114,7 @@ class _Wire(msgspec.Struct, omit_defaults=True):
     epoch: int
     server: str = ""
     timeline: int = 0
+    resyncing: bool = False
 
 
 def encode_source(record: SourceRecord) -> tuple[bytes, bytes]:
@@ -124,6 +127,7 @@ def encode_source(record: SourceRecord) -> tuple[bytes, bytes]:
         record.epoch,
         record.server,
         record.timeline,
+        record.resyncing,
     )
     return record.topic.encode(), msgspec.json.encode(made)
 
@@ -139,4 +143,6 @@ def decode_source(value: bytes) -> SourceRecord:
             f"source record format {wire.f} is newer than {FORMAT}, the newest this release reads:"
             " run the release that wrote it, or a later one"
         )
-    return SourceRecord(wire.topic, wire.topic_id, wire.partitions, wire.epoch, wire.server, wire.timeline)
+    return SourceRecord(
+        wire.topic, wire.topic_id, wire.partitions, wire.epoch, wire.server, wire.timeline, wire.resyncing
+    )

@@ -1,12 +1,11 @@
 """A new epoch of a raw topic: every version made from now on outranks every older one.
 
-Order matters, for a kill may fall between any two steps. First the new record, so that no worker
-goes on with the old epoch; then the truncate, so that rows which the topic no longer tells of
-are dead; last the offset. Running it again repeats all three in yet another epoch.
+A kill may fall between any two steps, so the record says first that a resync has begun: no worker
+starts until its last step, the record without that mark. Running it again opens yet another epoch.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aiokafka import AIOKafkaProducer
@@ -68,7 +67,8 @@ def plan_resync(config: Path, topic: str) -> Resync:
 
 async def open_epoch(step: Resync) -> None:
     """Write it. TransientError if the broker does not answer: run it again."""
-    await write_registry(step.brokers, sources_topic(step.app), [encode_source(step.record)])
+    sources = sources_topic(step.app)
+    await write_registry(step.brokers, sources, [encode_source(replace(step.record, resyncing=True))])
     key, value = encode_state(Truncate(version(step.record.epoch, 0)))
     producer = AIOKafkaProducer(bootstrap_servers=list(step.brokers), acks="all")
     await producer.start()
@@ -78,6 +78,7 @@ async def open_epoch(step: Resync) -> None:
     finally:
         await producer.stop()
     TopicsAdmin(step.brokers).reset(resolve_group(step.app), step.record.topic, step.start)
+    await write_registry(step.brokers, sources, [encode_source(step.record)])
 
 
 def _raw_topics(settings: Settings) -> dict[str, TableId]:

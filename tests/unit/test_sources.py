@@ -54,3 +54,13 @@ def test_a_record_is_read_back_and_a_newer_one_refused() -> None:
         decode_source(newer)
     with pytest.raises(ConfigurationError, match="cannot be read"):
         decode_source(b"{}")
+
+
+def test_an_interrupted_resync_stops_every_worker_until_it_is_run_again() -> None:
+    begun = dataclasses.replace(KNOWN, resyncing=True)
+    assert decode_source(encode_source(begun)[1]) == begun
+    with pytest.raises(ConfigurationError, match=r"interrupted.*tailrace resync shop\.public\.a"):
+        settle(begun, FOUND)
+    again = resynced(begun, FOUND)
+    assert (again.epoch, again.resyncing) == (3, False)
+    assert settle(again, FOUND) == again
