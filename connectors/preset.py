@@ -6,10 +6,10 @@ otherwise. What is only a matter of taste or speed is a default, and may be over
 
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from connectors.masking import has_url_password, is_reference, is_secret_key
+from connectors.violation import Violation
 
 POSTGRES_CLASS: Final = "io.debezium.connector.postgresql.PostgresConnector"
 DEFAULT_PLACEHOLDER: Final = "__debezium_unavailable_value"
@@ -18,21 +18,6 @@ _JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\.[A-Za-z_][A-Za-z0-9_$]*")
 _IDENTIFIER_MAX: Final = 63
 """Postgres cuts longer names silently (NAMEDATALEN - 1)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """One rule that a configuration breaks. `rule` is what `accept` names; `want` is what to write."""
-
-    rule: str
-    key: str
-    found: str | None
-    want: str
-    why: str
-
-    def __str__(self) -> str:
-        found = "is not set" if self.found is None else f"is {self.found}"
-        return f"{self.key} {found}: {self.why}; write {self.want} [{self.rule}]"
 
 
 def derived_name(prefix: str) -> str:

@@ -14,7 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from connectors.preset import POSTGRES_CLASS, Violation, violations
+from connectors.preset import POSTGRES_CLASS, violations
+from connectors.violation import Violation
 from core.errors import ConfigurationError
 
 
