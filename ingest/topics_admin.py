@@ -246,4 +246,7 @@ class _border:  # noqa: N801 - reads as the statement it is
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, KafkaException):
             said = error.args[0]
-            raise TransientError(f"Kafka at {self._brokers}: {said.str()}") from error
+            raise TransientError(
+                f"Kafka at {self._brokers}: {said.str()}: see that the broker runs and that `log.brokers`"
+                " names it"
+            ) from error

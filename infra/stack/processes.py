@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,7 +33,7 @@ class Command:
     cwd: Path = Path("/")
 
 
-class Process:
+class Process(ABC):
     """One long-running program, known by its record file."""
 
     def __init__(self, name: str, record: Path, *, stop_signal: int = signal.SIGTERM) -> None:
@@ -60,13 +61,13 @@ class Process:
             None if self.is_running() else f"{self.name} ended at its start; the end of {log}:\n{tail(log)}"
         )
 
+    @abstractmethod
     def launch(self) -> bool:
         """Start it without waiting; False if it runs already."""
-        raise NotImplementedError
 
+    @abstractmethod
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Until it serves. Raises TransientError, with the end of its log, if it does not come up."""
-        raise NotImplementedError
 
     def start(self) -> bool:
         """Start it and wait until it serves; False if it ran already."""

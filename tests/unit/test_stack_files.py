@@ -142,8 +142,18 @@ def test_the_complaint_names_variable_port_and_owner() -> None:
     assert "port 8000 is taken: set TAILRACE_HTTP_PORT" in text
 
 
+class Sleeper(Process):
+    """Ready as soon as it runs; the tests spawn it themselves."""
+
+    def launch(self) -> bool:
+        return False
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Nothing to wait for."""
+
+
 def test_a_process_is_known_by_its_start_and_not_by_its_pid(tmp_path: Path) -> None:
-    process, record = Process("sleeper", tmp_path / "run.json"), tmp_path / "run.json"
+    process, record = Sleeper("sleeper", tmp_path / "run.json"), tmp_path / "run.json"
     pid = process.spawn(Command(["sleep", "30"], tmp_path / "log"))
     assert process.pid == pid
     noted = json.loads(record.read_text())
@@ -159,7 +169,7 @@ def test_a_process_is_known_by_its_start_and_not_by_its_pid(tmp_path: Path) -> N
 
 
 def test_what_does_not_stop_is_killed(tmp_path: Path) -> None:
-    process = Process("stubborn", tmp_path / "run.json")
+    process = Sleeper("stubborn", tmp_path / "run.json")
     log = tmp_path / "log"
     process.spawn(Command(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"], log))
     wait_until(lambda: "ready" in tail(log), timeout_s=5, what="the trap")
