@@ -1,10 +1,17 @@
-"""What may be shown of a connector's configuration: secrets are known by the name of their key."""
+"""What may be shown of a connector's configuration.
+
+A secret is known in three ways: by the name of its key, by the type that the plugin gives the key
+(PASSWORD), and as a value that was put in for a reference.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 MASK: Final = "********"
+SHORTEST: Final = 4
+"""A shorter value would tear holes into every text and hide nothing: it is masked only where it stands
+alone under its key."""
 
 _SECRET_KEY = re.compile(
     r"password|passphrase|passwd|secret|token|credential|jaas|api[._-]?key|access[._-]?key|private[._-]?key"
@@ -16,8 +23,8 @@ _NOT_SECRET = re.compile(
     r"(\.location|\.type|\.url|\.class|\.algorithm|\.list|\.ms|\.seconds|\.path|\.file)$",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"\$\{[A-Za-z][A-Za-z0-9_-]*:[^}]+\}")
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]+:)[^\s@]+@", re.IGNORECASE)
+_REFERENCE = re.compile(r"\$?\$\{[A-Za-z][A-Za-z0-9_-]*:[^}]+\}")
+_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
 _ASSIGNED = re.compile(
     r"(?P<key>[\w.-]*(?:password|passphrase|secret|token|api[._-]?key)[\w.-]*[\"']?\s*[=:]\s*[\"']?)"
     r"(?P<value>[^\s\"',;&}]+)",
@@ -31,7 +38,7 @@ def is_secret_key(key: str) -> bool:
 
 
 def is_reference(value: str) -> bool:
-    """Whether the value is nothing but `${provider:…}`, which Connect resolves and never shows."""
+    """Whether the value is nothing but `${provider:…}`, which is resolved elsewhere and never shown."""
     return _REFERENCE.fullmatch(value.strip()) is not None
 
 
@@ -40,20 +47,38 @@ def has_url_password(value: str) -> bool:
     return _URL_PASSWORD.search(value) is not None
 
 
-def masked_config(config: Mapping[str, str]) -> dict[str, str]:
-    """The configuration as it may be printed: references stay, secrets become a mask."""
+def masked_config(
+    config: Mapping[str, str], password_keys: Collection[str] = (), secrets: Collection[str] = ()
+) -> dict[str, str]:
+    """The configuration as it may be printed: references stay, secrets become a mask.
+
+    `password_keys` are those that the plugin types as PASSWORD; `secrets` are values that were put in
+    for references, and are masked wherever they stand.
+    """
+    hidden = {key for key in config if is_secret_key(key) or key in password_keys}
+    known = {*secrets, *(config[key] for key in hidden if not is_reference(config[key]))}
     return {
-        key: MASK if is_secret_key(key) and not is_reference(value) else masked_text(value)
+        key: MASK
+        if value in secrets or (key in hidden and not is_reference(value))
+        else masked_text(value, secrets=known)
         for key, value in config.items()
     }
 
 
-def masked_text(text: str, config: Mapping[str, str] | None = None) -> str:
+def masked_text(
+    text: str,
+    config: Mapping[str, str] | None = None,
+    password_keys: Collection[str] = (),
+    secrets: Collection[str] = (),
+) -> str:
     """Foreign text (an error body, a trace) without the secrets of `config` or what looks like one."""
+    known = set(secrets)
     for key, value in (config or {}).items():
-        # A value of one or two letters would tear holes into the text and hide nothing.
-        if is_secret_key(key) and not is_reference(value) and len(value) > 2:  # noqa: PLR2004 - see above
-            text = text.replace(value, MASK)
+        if (is_secret_key(key) or key in password_keys) and not is_reference(value):
+            known.add(value)
+    # The longest first: one secret may be a part of another.
+    for value in sorted((s for s in known if len(s) >= SHORTEST), key=len, reverse=True):
+        text = text.replace(value, MASK)
     text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
     return _ASSIGNED.sub(
         lambda found: found[0] if _REFERENCE.match(text, found.start("value")) else found["key"] + MASK,

@@ -1,35 +1,25 @@
-"""A connector as a file: what should run on Kafka Connect, kept under version control."""
+"""What should run on Kafka Connect: one connector, as its file says it for one profile."""
 
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Self
 
 import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from connectors.preset import POSTGRES_CLASS, violations
+from connectors.file import Env, State, Text, files_of, read_fields, said
+from connectors.masking import masked_text
+from connectors.preset import NEVER_ACCEPTED, POSTGRES_CLASS, intrusions, violations
+from connectors.substitution import Resolved, resolve
+from connectors.values import escaped
 from connectors.violation import Violation
 from core.errors import ConfigurationError
 
 
-def _as_text(value: object) -> object:
-    """Connect knows strings only; YAML's `true` and `10` are meant as such."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
-
-
-Text = Annotated[str, BeforeValidator(_as_text)]
-
-
 class ConnectorSpec(BaseModel):
+    """One connector. Made by `read_spec` of a file, by `spec_of` of a live configuration."""
+
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
     )
@@ -43,14 +33,17 @@ class ConnectorSpec(BaseModel):
     tasks_max: PositiveInt = 1
     """A Postgres connector has exactly one task."""
 
-    state: Literal["running", "paused", "stopped"] = "running"
+    state: State = "running"
     """The state it should be in."""
 
     config: dict[str, Text]
-    """Connect's configuration without name, class and tasks.max. Secrets as `${file:…}` only."""
+    """Connect's configuration without name, class and tasks.max. Secrets as references only."""
 
     accept: dict[str, str] = {}
     """Rules of the preset that are waived, each with its reason."""
+
+    env: Env = "apply"
+    """Whose `${env:NAME}` is: filled in when it is applied, or Connect's own provider's."""
 
     @model_validator(mode="after")
     def _said_once(self) -> Self:
@@ -60,50 +53,92 @@ class ConnectorSpec(BaseModel):
         for rule, reason in self.accept.items():
             if not reason.strip():
                 raise ValueError(f"accept.{rule}: say why")
+            if rule in NEVER_ACCEPTED:
+                raise ValueError(f"accept.{rule}: this rule protects the Connect worker and is never waived")
         return self
 
     def full_config(self) -> dict[str, str]:
-        """As it is sent to Connect."""
+        """The whole configuration, references and all."""
         return {"connector.class": self.class_, "tasks.max": str(self.tasks_max), **self.config}
 
-    def violations(self) -> list[Violation]:
-        """What keeps it from being deployed."""
-        return violations(self.full_config(), self.accept)
+    def violations(self, *, hosts: Collection[str] | None = None) -> list[Violation]:
+        """What keeps it from being deployed. `hosts`: the only addresses that it may name."""
+        return violations(self.full_config(), self.accept, hosts=hosts)
+
+    def resolved(self, environment: Mapping[str, str], *, hosts: Collection[str] | None = None) -> Resolved:
+        """The configuration as it is sent, with `${env:NAME}` filled in where it is ours to fill in.
+
+        Raises ConfigurationError for a missing variable, and for one that holds what no file may say:
+        a class, an address or a statement that would have been refused there.
+        """
+        if self.env == "connect":
+            return Resolved(self.full_config(), frozenset())
+        try:
+            made = resolve(self.full_config(), environment)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"connector {self.name}: {error}") from None
+        # A filled-in password is a literal, as was asked for; nothing else may come in by this way.
+        wrong = [v for v in intrusions(made.config, hosts=hosts) if v.rule != "inline-secret"]
+        if made.secrets and wrong:
+            said = "; ".join(masked_text(str(violation), secrets=made.secrets) for violation in wrong)
+            raise ConfigurationError(f"connector {self.name}, with its environment filled in: {said}")
+        return made
 
 
-def spec_of(name: str, config: dict[str, str], *, accept: dict[str, str] | None = None) -> ConnectorSpec:
-    """A file's content from a flat Connect configuration."""
+def spec_of(
+    name: str,
+    config: Mapping[str, str],
+    *,
+    accept: Mapping[str, str] | None = None,
+    state: State = "running",
+    env: Env = "apply",
+) -> ConnectorSpec:
+    """A connector of a flat Connect configuration. With `env="connect"` its `${env:…}` are the worker's."""
     rest = {k: v for k, v in config.items() if k not in {"name", "connector.class", "tasks.max"}}
     return ConnectorSpec.model_validate(
         {
             "name": name,
             "class": config["connector.class"],
             "tasks_max": int(config.get("tasks.max", "1")),
+            "state": state,
             "config": rest,
-            "accept": accept or {},
+            "accept": dict(accept or {}),
+            "env": env,
         }
     )
 
 
-def read_spec(path: Path) -> ConnectorSpec:
+@dataclass(frozen=True, slots=True)
+class LoadedSpec:
+    """A connector and the file that it came from."""
+
+    path: Path
+    spec: ConnectorSpec
+
+
+def read_spec(path: Path, profile: str | None = None) -> ConnectorSpec:
     """Raises ConfigurationError, naming the file, the key and what to write."""
+    fields = read_fields(path, profile)
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path}: no YAML: {error}") from error
-    try:
-        return ConnectorSpec.model_validate(raw)
+        return ConnectorSpec.model_validate(fields)
     except ValidationError as error:
-        # Not pydantic's own text: it quotes values, and one of them may be a secret.
-        lines = [
-            f"{'.'.join(map(str, e['loc'])) or 'file'}: {e['msg']}" for e in error.errors(include_input=False)
-        ]
-        raise ConfigurationError(f"{path}: " + "; ".join(lines)) from None
+        raise ConfigurationError(f"{path}: {said(error, ConnectorSpec)}") from None
+
+
+def read_specs(paths: Sequence[Path], *, profile: str | None = None) -> list[LoadedSpec]:
+    """Each file, and each in a folder. Raises ConfigurationError, also for a name that stands twice."""
+    loaded = [LoadedSpec(path, read_spec(path, profile)) for path in files_of(paths)]
+    first: dict[str, Path] = {}
+    for one in loaded:
+        if (other := first.setdefault(one.spec.name, one.path)) != one.path:
+            raise ConfigurationError(
+                f"{one.path}: connector {one.spec.name} stands in {other} too: keep one of the two"
+            )
+    return loaded
 
 
 def write_spec(spec: ConnectorSpec, path: Path) -> None:
     """The file that `read_spec` reads back as the same."""
     shown = spec.model_dump(by_alias=True, exclude_defaults=False)
+    shown["config"] = {key: escaped(value) for key, value in spec.config.items()}
     path.write_text(yaml.safe_dump(shown, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")

@@ -16,9 +16,16 @@ FETCH_BYTES: Final = 4 << 20
 QUEUE_EVENTS: Final = 4096
 
 
+class _App(faust.App):
+    """Keeps nothing on disk: Faust would make three empty folders wherever the user happens to stand."""
+
+    def _create_directories(self) -> None:
+        """For tables on disk, of which there are none."""
+
+
 def make_app(app_id: str, brokers: Sequence[str], settings: Ingest, *, embedded: bool) -> Any:
     """One consumer group. Topics are made beforehand; Faust declares nothing and serves nothing."""
-    app = faust.App(
+    app = _App(
         app_id,
         broker=";".join(f"kafka://{broker}" for broker in brokers),
         store="memory://",

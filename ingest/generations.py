@@ -1,12 +1,19 @@
-"""Generations: a collection and the frozen configuration it is built with.
+"""Generations: a collection and the frozen configuration it is built with, as `<app>.generations` tells them.
 
-A worker runs what `<app>.generations` says, not what the file says: two halves of one index must
-never be cut or encoded differently. A file that differs is reported and waits for a reindex.
-Pure: what is configured, recorded and stored goes in, a plan in plain words comes out.
+A worker runs what the topic says, not what the file says: two halves of one index must never be cut
+or encoded differently. The topic holds wishes and reports, one key each, and no process but its
+writer's changes a record:
+
+    articles                    Pointer      which generation is to answer; one record, so one moment
+    articles/alias              Aliased      which one the index's alias was moved to, by a worker
+    articles/2                  Generation   what number 2 is made of, and whether it still runs
+    articles/2/report/<worker>  Report       what one worker process has done for it
+
+So a promotion or a rollback is one write of a Pointer, and workers make the alias follow it.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -16,10 +23,13 @@ from core.errors import ConfigurationError
 from core.settings import DocumentSettings, EncoderSettings
 from core.topics import collection_name
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1 knew one generation of a document, marked live."""
+
 _ENCODER: Final[TypeAdapter[EncoderSettings]] = TypeAdapter(EncoderSettings)
 
-Status: TypeAlias = Literal["live", "dropped"]
+Status: TypeAlias = Literal["running", "dropped"]
+Role: TypeAlias = Literal["live", "candidate", "previous", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,13 +44,26 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a generation that does not answer may be built; None: as fast as live ingest leaves room."""
+
+    rate: float | None = None
+    """Embedded chunks a second, at most."""
+    share: float | None = None
+    """Of the time, between 0 and 1."""
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
-    """One generation of one document, as recorded."""
+    """One generation of one document, as recorded. A number is never used again."""
 
     document: str
     number: int
     status: Status
     frozen: Frozen
+    started_at: int = 0
+    """Unix ms."""
+    pace: Pace = Pace()
 
     def collection(self, app: str) -> str:
         """Name of its collection."""
@@ -48,52 +71,92 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
-class GenerationPlan:
-    """What a start does: run these, make those first, drop those, and say so."""
+class Pointer:
+    """Which generation of a document is to answer, and which one answered before it."""
 
-    run: tuple[Generation, ...]
-    make: tuple[Generation, ...]
-    """A part of `run`: their collections and records are written before anything starts."""
-    drop: tuple[Generation, ...]
-    said: tuple[str, ...]
+    document: str
+    live: int
+    previous: int | None = None
+    at: int = 0
+    """Unix ms of the wish."""
 
 
-def plan_generations(
-    configured: Mapping[str, Frozen], recorded: Sequence[Generation], collections: Collection[str], app: str
-) -> GenerationPlan:
-    """Decide what a start does. `collections`: those that exist in the index."""
-    run: list[Generation] = []
-    make: list[Generation] = []
-    drop: list[Generation] = []
-    said: list[str] = []
-    for name, frozen in configured.items():
-        mine = [g for g in recorded if g.document == name]
-        live = next((g for g in mine if g.status == "live"), None)
-        if live is not None and live.collection(app) in collections:
-            run.append(live)
-            said += _waiting(live, frozen)
-            continue
-        fresh = Generation(name, _next_number(name, mine, collections, app), "live", frozen)
-        run.append(fresh)
-        make.append(fresh)
-        if live is not None:
-            drop.append(live)
-            said.append(
-                f"document {name}: the index of generation {live.number} is gone; generation {fresh.number}"
-                " is built anew from the state topic, answers are incomplete until it has caught up"
-            )
-        else:
-            said.append(
-                f"document {name}: new; its index is filled from the state topic of {frozen.document.table}"
-            )
-    for generation in recorded:
-        if generation.document not in configured and generation.status == "live":
-            drop.append(generation)
-            said.append(
-                f"document {generation.document}: no longer configured; its index (generation"
-                f" {generation.number}) is dropped, for it would no longer hear of deletions"
-            )
-    return GenerationPlan(tuple(run), tuple(make), tuple(drop), tuple(said))
+@dataclass(frozen=True, slots=True)
+class Aliased:
+    """Which generation the alias points at since `at` (Unix ms)."""
+
+    document: str
+    number: int
+    at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one worker process has done for one generation since that process started."""
+
+    document: str
+    number: int
+    worker: str
+    at: int
+    """Unix ms."""
+    embedded: int = 0
+    """Texts that the encoder was paid for."""
+    reused: int = 0
+    tokens: int = 0
+    """Of the embedded texts."""
+    encoding_ms: int = 0
+    rows: int = 0
+    documents: int = 0
+    """In the whole collection, as this worker saw it last; so `chunks` and `bytes`."""
+    chunks: int = 0
+    bytes: int | None = None
+    """On this machine's disk; None where the index is elsewhere."""
+    offsets: Mapping[int, int] = field(default_factory=dict)
+    """By state partition of this worker: the offset after the last record covered."""
+    waiting: str | None = None
+    """What it waits for, if it cannot go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The topic, read."""
+
+    generations: tuple[Generation, ...] = ()
+    """Every one ever recorded, by document and number."""
+    pointers: Mapping[str, Pointer] = field(default_factory=dict)
+    aliased: Mapping[str, Aliased] = field(default_factory=dict)
+    reports: tuple[Report, ...] = ()
+
+    def of(self, document: str) -> list[Generation]:
+        """All of one document, oldest first."""
+        return [one for one in self.generations if one.document == document]
+
+    def running(self) -> list[Generation]:
+        """Those that follow the log."""
+        return [one for one in self.generations if one.status == "running"]
+
+    def find(self, document: str, number: int) -> Generation | None:
+        return next((one for one in self.of(document) if one.number == number), None)
+
+    def live(self, document: str) -> Generation | None:
+        """The one that is to answer: the pointer's; without a pointer the oldest that runs."""
+        running = [one for one in self.of(document) if one.status == "running"]
+        pointer = self.pointers.get(document)
+        if pointer is not None:
+            return next((one for one in running if one.number == pointer.live), None)
+        return running[0] if running else None
+
+    def role(self, generation: Generation) -> Role:
+        """`candidate` is newer than the live one, `previous` older; both follow the log until dropped."""
+        if generation.status == "dropped":
+            return "dropped"
+        live = self.live(generation.document)
+        if live is None or generation.number > live.number:
+            return "candidate"
+        return "live" if generation.number == live.number else "previous"
+
+    def reports_of(self, generation: Generation) -> list[Report]:
+        return [r for r in self.reports if (r.document, r.number) == (generation.document, generation.number)]
 
 
 def dropped(generation: Generation) -> Generation:
@@ -101,69 +164,124 @@ def dropped(generation: Generation) -> Generation:
     return replace(generation, status="dropped")
 
 
-def _next_number(name: str, mine: Sequence[Generation], collections: Collection[str], app: str) -> int:
-    taken = {g.number for g in mine}
-    number = max(taken, default=0) + 1
-    while collection_name(app, name, number) in collections:  # left by a log that is gone
-        number += 1
-    return number
-
-
-def _waiting(live: Generation, frozen: Frozen) -> list[str]:
-    old, new = live.frozen.document.model_dump(), frozen.document.model_dump()
-    changed = [field for field in old if old[field] != new[field]]
-    if live.frozen.fingerprint != frozen.fingerprint:
-        changed.append("encoder")
-    if not changed:
-        return []
-    return [
-        (
-            f"document {live.document}: {', '.join(changed)} in the configuration differ from generation"
-            f" {live.number}, which goes on unchanged; the change waits for a reindex (`tailrace reindex`)"
-        )
-    ]
-
-
-class _Wire(msgspec.Struct):
+class _GenerationWire(msgspec.Struct):
     f: int
     document: str
     number: int
-    status: Status
+    status: Literal["running", "live", "dropped"]
     section: dict[str, object]
     encoder: dict[str, object]
     fingerprint: str
     dimensions: int
+    started_at: int = 0
+    pace: Pace = Pace()
 
 
-def encode_generation(generation: Generation) -> tuple[bytes, bytes]:
+class _Stamped(msgspec.Struct):
+    f: int
+
+
+class _PointerWire(msgspec.Struct):
+    f: int
+    pointer: Pointer
+
+
+class _AliasedWire(msgspec.Struct):
+    f: int
+    aliased: Aliased
+
+
+class _ReportWire(msgspec.Struct):
+    f: int
+    report: Report
+
+
+Record: TypeAlias = Generation | Pointer | Aliased | Report
+
+
+def encode_record(record: Record) -> tuple[bytes, bytes]:
     """Key and value in `<app>.generations`."""
-    frozen = generation.frozen
-    wire = _Wire(
-        FORMAT,
-        generation.document,
-        generation.number,
-        generation.status,
-        frozen.document.model_dump(mode="json"),
-        frozen.encoder.model_dump(mode="json"),
-        frozen.fingerprint,
-        frozen.dimensions,
-    )
-    return f"{generation.document}/{generation.number}".encode(), msgspec.json.encode(wire)
+    match record:
+        case Generation():
+            return f"{record.document}/{record.number}".encode(), _encode_generation(record)
+        case Pointer():
+            return record.document.encode(), msgspec.json.encode(_PointerWire(FORMAT, record))
+        case Aliased():
+            return f"{record.document}/alias".encode(), msgspec.json.encode(_AliasedWire(FORMAT, record))
+        case Report():
+            key = f"{record.document}/{record.number}/report/{record.worker}"
+            return key.encode(), msgspec.json.encode(_ReportWire(FORMAT, record))
 
 
-def decode_generation(value: bytes) -> Generation:
-    """Raises ConfigurationError for a newer format or bytes that are no generation record."""
+def decode_registry(records: Mapping[bytes, bytes]) -> Registry:
+    """The last value of each key. ConfigurationError for a newer format or bytes that are no record."""
+    decoded = [decode_record(key, value) for key, value in records.items()]
+    return registry_of(decoded)
+
+
+def registry_of(records: Iterable[Record]) -> Registry:
+    """One record a key."""
+    generations: list[Generation] = []
+    pointers: dict[str, Pointer] = {}
+    aliased: dict[str, Aliased] = {}
+    reports: list[Report] = []
+    for record in records:
+        match record:
+            case Generation():
+                generations.append(record)
+            case Pointer():
+                pointers[record.document] = record
+            case Aliased():
+                aliased[record.document] = record
+            case Report():
+                reports.append(record)
+    generations.sort(key=lambda one: (one.document, one.number))
+    reports.sort(key=lambda one: (one.document, one.number, one.worker))
+    return Registry(tuple(generations), pointers, aliased, tuple(reports))
+
+
+def decode_record(key: bytes, value: bytes) -> Record:
+    """As `decode_registry`, one record."""
+    name, _, rest = key.decode(errors="replace").partition("/")
     try:
-        wire = msgspec.json.decode(value, type=_Wire)
-    except msgspec.DecodeError as error:
+        stamp = msgspec.json.decode(value, type=_Stamped).f
+        if stamp > FORMAT:
+            raise ConfigurationError(
+                f"generation record format {stamp} is newer than {FORMAT}, the newest this release reads:"
+                " run the release that wrote it, or a later one"
+            )
+        if not rest:
+            return msgspec.json.decode(value, type=_PointerWire).pointer
+        if rest == "alias":
+            return msgspec.json.decode(value, type=_AliasedWire).aliased
+        if "/report/" in rest:
+            return msgspec.json.decode(value, type=_ReportWire).report
+        return _generation(msgspec.json.decode(value, type=_GenerationWire))
+    except msgspec.MsgspecError as error:
         raise ConfigurationError(
-            f"the generations topic holds a record that cannot be read: {error}"
+            f"the generations topic holds a record of {name} that cannot be read: {error}"
         ) from error
-    if wire.f > FORMAT:
-        raise ConfigurationError(
-            f"generation record format {wire.f} is newer than {FORMAT}, the newest this release reads:"
-            " run the release that wrote it, or a later one"
+
+
+def _encode_generation(generation: Generation) -> bytes:
+    frozen = generation.frozen
+    return msgspec.json.encode(
+        _GenerationWire(
+            FORMAT,
+            generation.document,
+            generation.number,
+            generation.status,
+            frozen.document.model_dump(mode="json"),
+            frozen.encoder.model_dump(mode="json"),
+            frozen.fingerprint,
+            frozen.dimensions,
+            generation.started_at,
+            generation.pace,
         )
+    )
+
+
+def _generation(wire: _GenerationWire) -> Generation:
     try:
         document = DocumentSettings.model_validate(wire.section)
         encoder = _ENCODER.validate_python(wire.encoder)
@@ -173,4 +291,5 @@ def decode_generation(value: bytes) -> Generation:
             f" this release: {error}"
         ) from error
     frozen = Frozen(document, encoder, wire.fingerprint, wire.dimensions)
-    return Generation(wire.document, wire.number, wire.status, frozen)
+    status: Status = "dropped" if wire.status == "dropped" else "running"
+    return Generation(wire.document, wire.number, status, frozen, wire.started_at, wire.pace)

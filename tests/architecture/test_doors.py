@@ -19,7 +19,8 @@ DOORS = {
     "uvicorn": ("serve/http/",),
     "openai": ("serve/llms/openai.py", "embed/encoders/openai.py"),
     "requests": ("connectors/rest.py",),
-    "psycopg": ("connectors/postgres.py",),
+    "psycopg": ("connectors/postgres.py", "connectors/postgres_writes.py"),
+    "pymysql": ("connectors/mariadb.py",),
     "confluent_kafka": ("ingest/topics_admin.py", "ingest/embedded_log.py"),
     "aiokafka": (
         "core/state_reader.py",
@@ -27,6 +28,8 @@ DOORS = {
         "ingest/state_store.py",
         "ingest/worker.py",
         "retrieve/raw_ends.py",
+        "tailrace/adopt.py",
+        "tailrace/reindex/sampling.py",
         "tailrace/resync.py",
         "tailrace/demo/source.py",
     ),
@@ -35,7 +38,7 @@ DOORS = {
     "safetensors": ("embed/encoders/",),
     "sentence_transformers": ("embed/encoders/sentence_transformers.py",),
     "langchain_text_splitters": ("embed/cutter.py",),
-    "jinja2": ("embed/render.py", "serve/prompt.py"),
+    "jinja2": ("connectors/values.py", "embed/render.py", "serve/prompt.py"),
     "uvloop": ("tailrace/runtime.py",),
 }
 

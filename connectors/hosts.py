@@ -1,0 +1,119 @@
+"""Which addresses a connector may be sent to: never those by which clouds hand out credentials.
+
+Pure: names are compared, none is looked up.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from typing import Final
+
+from connectors.masking import is_reference
+from connectors.violation import Violation
+
+_HOST_KEY = re.compile(
+    r"(.*\.)?(hostname|hosts?|servers|ur[il]s?|connection\.string|endpoint|address(es)?)", re.IGNORECASE
+)
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,\"']+")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_METADATA_NAMES: Final = ("metadata", "metadata.google.internal", "metadata.goog", "instance-data")
+_METADATA: Final = tuple(
+    ipaddress.ip_network(net)
+    for net in (
+        "169.254.0.0/16",  # link-local: metadata of most clouds
+        "fe80::/10",
+        "fd00:ec2::254/128",  # AWS over IPv6
+        "fd20:ce::254/128",  # Google over IPv6
+        "100.100.100.200/32",  # Alibaba
+        "192.0.0.192/32",  # Oracle
+        "168.63.129.16/32",  # Azure's agent
+        "0.0.0.0/8",  # this host, by another name
+        "::/128",
+    )
+)
+_SCHEMES: Final = frozenset({"http", "https", "mongodb", "mongodb+srv", "kafka", "plaintext", "ssl"})
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+(%\w+)?")
+_WHY_METADATA: Final = "clouds hand out credentials there to whoever asks from the worker"
+
+
+def host_rules(config: Mapping[str, str], allowed: Collection[str] | None = None) -> Iterator[Violation]:
+    """Addresses that no connector may name; with `allowed`, every one that is not on that list."""
+    for key, value in config.items():
+        whole = is_reference(value)
+        if _HOST_KEY.fullmatch(key):
+            if "${" in value and not whole:
+                why = "a part of an address that is filled in on the worker carries a secret to a name server"
+                yield Violation("host", key, value, "a whole address", why)
+            elif whole and allowed is not None:
+                why = "an address that only the worker knows cannot be compared with the allowed ones"
+                yield Violation("host", key, value, "the address itself", why)
+            elif not whole:
+                yield from _judged(key, value, allowed)
+        else:
+            for url in _URL.findall(value):
+                yield from _judged(key, url, allowed)
+
+
+def _judged(key: str, value: str, allowed: Collection[str] | None) -> Iterator[Violation]:
+    for scheme, host in _addresses(value):
+        if scheme and scheme not in _SCHEMES:
+            why = "the worker would open what no connector needs"
+            yield Violation("host", key, f"{scheme}:…", f"one of {', '.join(sorted(_SCHEMES))}", why)
+        elif not _HOST.fullmatch(host):
+            yield Violation("host", key, "no plain address", "host, or host:port", "it may hide another one")
+        elif is_metadata(host):
+            yield Violation("host", key, host, "the database's own address", _WHY_METADATA)
+        elif allowed is not None and not any(_matches(host, pattern) for pattern in allowed):
+            want = f"one of {', '.join(sorted(allowed)) or 'none'}"
+            yield Violation("host", key, host, want, "only these addresses were allowed")
+
+
+def is_metadata(host: str) -> bool:
+    """Whether a name or address, however it is spelt, is a cloud's metadata service or link-local."""
+    name = host.rstrip(".").lower()
+    if name in _METADATA_NAMES:
+        return True
+    try:
+        address: ipaddress.IPv4Address | ipaddress.IPv6Address = ipaddress.ip_address(name.split("%")[0])
+    except ValueError:
+        try:
+            # Also 2852039166, 0xa9fea9fe, 0251.0376.0251.0376: what the C library reads as an address.
+            address = ipaddress.IPv4Address(socket.inet_aton(name))
+        except (OSError, ValueError):
+            return _embeds_metadata(name)
+    mapped = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None)
+    return any(a in net for a in (address, mapped) if a is not None for net in _METADATA)
+
+
+def _embeds_metadata(name: str) -> bool:
+    """Names such as 169.254.169.254.nip.io, which resolve to the address that they spell."""
+    return (
+        re.search(r"(^|[.-])169[.-]254[.-]\d{1,3}[.-]\d{1,3}([.-]|$)|(^|[.-])a9fea9fe([.-]|$)", name)
+        is not None
+    )
+
+
+def _addresses(value: str) -> Iterator[tuple[str, str]]:
+    """(scheme or "", host) of each address in the value: hosts, host:port, or URLs with several hosts."""
+    scheme, in_path = "", False
+    for part in filter(None, map(str.strip, value.split(","))):
+        rest = part
+        if (found := _SCHEME.match(part)) is not None:
+            scheme, rest, in_path = found[1].lower(), part[found.end() :], False
+        if in_path:
+            continue  # a comma in a URL's path or options
+        if scheme:
+            in_path = re.search(r"[/?#]", rest) is not None
+            rest = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")[2]
+        bracketed = re.fullmatch(r"\[([^\]]+)\](:[0-9]+)?", rest)
+        if bracketed is not None:
+            yield scheme, bracketed[1]
+        else:
+            # More than one colon: IPv6 without brackets.
+            yield scheme, rest if rest.count(":") > 1 else re.sub(r":[0-9]+$", "", rest)
+
+
+def _matches(host: str, pattern: str) -> bool:
+    host, pattern = host.rstrip(".").lower(), pattern.lower()
+    return host.endswith(pattern[1:]) and host != pattern[2:] if pattern.startswith("*.") else host == pattern

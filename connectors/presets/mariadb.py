@@ -1,0 +1,224 @@
+"""The settings of a Debezium MariaDB or MySQL connector under which no change is lost or made unreadable.
+
+Pure. Each enforced value has its reason beside it: `rules` prints it when a configuration says
+otherwise. Measured with the MariaDB connector; MySQL's shares these settings and its code, and was
+not run.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from connectors.presets.common import DAY_MS, Enforced, base_config, derived_name, enforced, number, values_of
+from connectors.violation import Violation
+
+MARIADB_CLASS: Final = "io.debezium.connector.mariadb.MariaDbConnector"
+MYSQL_CLASS: Final = "io.debezium.connector.mysql.MySqlConnector"
+KEEP_ALIVE_MAX_MS: Final = 10_000
+SERVER_ID_MAX: Final = 2**32 - 1
+
+_HISTORY: Final = "schema.history.internal"
+_IDENTIFIER = re.compile(r"[A-Za-z0-9_$]+\.[A-Za-z0-9_$]+")
+_LISTED = re.compile(r"[A-Za-z0-9_$-]+\.[A-Za-z0-9_$-]+")
+_ESCAPED = re.compile(r"\\(?=[^A-Za-z0-9])")
+"""A backslash before a sign takes its meaning; before a letter it makes a class of characters."""
+
+_VERIFIED_TLS: Final = {MARIADB_CLASS: "verify-full", MYSQL_CLASS: "verify_identity"}
+
+
+def mariadb_config(
+    *,
+    prefix: str,
+    tables: Sequence[str],
+    host: str,
+    port: int,
+    user: str,
+    password: str,
+    server_id: int,
+    history_servers: str,
+    signal_table: str,
+    heartbeat_table: str | None = None,
+    history_topic: str | None = None,
+    sslmode: str = "verify-full",
+    replication: int = 1,
+    retention_ms: int = 7 * DAY_MS,
+    schemas: bool = False,
+    poll_interval_ms: int = 50,
+    heartbeat_interval_ms: int = 10_000,
+    keep_alive_ms: int = 3000,
+    linger_ms: int = 5,
+    exclude_columns: Sequence[str] = (),
+) -> dict[str, str]:
+    """The whole configuration of a connector; it has no violations but those of the values given.
+
+    `tables`, `signal_table` and `heartbeat_table` are `database.table`; `exclude_columns` are `database.table.column`.
+    `password` is a reference that Connect resolves (`${file:…}`). `server_id` is a number that no
+    server and no other replica of this primary has; `history_servers` are Kafka's bootstrap servers
+    as Connect reaches them. The schema history goes to `history_topic`, `<prefix>.schema-history` by
+    default, which the connector makes and keeps for ever. No placeholder is set: rows come whole.
+    The position of a statement that writes no row (CREATE TABLE, GRANT) is known only after the next
+    transaction: with `heartbeat_table` (columns `name` as its key and `beat`) the connector writes one.
+    On an idle server a new position is known after `heartbeat_interval_ms` or four fifths of
+    `keep_alive_ms`, whichever is longer. A connector that is held up for longer than `keep_alive_ms`
+    dials again and sends the open transaction once more.
+    Raises ValueError for a name that is no plain `database.table`: such lists are regular expressions.
+    """
+    for name in (*tables, signal_table, *([heartbeat_table] if heartbeat_table else [])):
+        if not _IDENTIFIER.fullmatch(name):
+            raise ValueError(f"{name!r} is no plain database.table")
+    config = {
+        **base_config(
+            prefix=prefix,
+            schemas=schemas,
+            poll_interval_ms=poll_interval_ms,
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            linger_ms=linger_ms,
+            replication=replication,
+            retention_ms=retention_ms,
+        ),
+        "connector.class": MARIADB_CLASS,
+        "database.hostname": host,
+        "database.port": str(port),
+        "database.user": user,
+        "database.password": password,
+        "database.server.id": str(server_id),
+        "database.ssl.mode": sslmode,
+        # Signals are read from the binlog, as every other change: the table must be captured.
+        "table.include.list": ",".join(map(re.escape, dict.fromkeys((*tables, signal_table)))),
+        f"{_HISTORY}.kafka.bootstrap.servers": history_servers,
+        f"{_HISTORY}.kafka.topic": history_topic or f"{prefix}.schema-history",
+        "connect.keep.alive.interval.ms": str(keep_alive_ms),
+        "signal.data.collection": signal_table,
+        "signal.enabled.channels": "source",
+        **values_of(ENFORCED),
+    }
+    if heartbeat_table is not None:
+        config["heartbeat.action.query"] = mariadb_heartbeat_query(heartbeat_table, derived_name(prefix))
+    if exclude_columns:
+        config["column.exclude.list"] = ",".join(re.escape(name) for name in exclude_columns)
+    return config
+
+
+def mariadb_heartbeat_query(table: str, name: str) -> str:
+    """One row, written again at each beat. The table needs no capture: the binlog moves on, and with it
+    the position that the connector commits."""
+    return (
+        f"INSERT INTO {table} (name, beat) VALUES ('{name}', NOW(6))"  # noqa: S608 - our own names
+        " ON DUPLICATE KEY UPDATE beat = NOW(6)"
+    )
+
+
+ENFORCED: Final[Enforced] = {
+    "decimal.handling.mode": ("string", "as bytes a decimal loses its scale"),
+    "time.precision.mode": ("isostring", "otherwise the unit of a time depends on its declared precision"),
+    "binary.handling.mode": ("hex", "one spelling of bytes for every database"),
+    "bigint.unsigned.handling.mode": ("long", "`precise` sends base64, whatever the decimals are set to"),
+    "enable.time.adjuster": ("false", "by default the year 1 becomes 2001"),
+    "include.schema.changes": ("true", "an ALTER TABLE sends no row: its record is the only trace of it"),
+    "inconsistent.schema.handling.mode": ("fail", "`warn` and `skip` drop the event and move on"),
+    "snapshot.mode": (
+        "initial",
+        "`when_needed` did not read again after the binlog was purged, and hides deletes that it missed",
+    ),
+}
+"""What each key must be beside what every connector's must, and why."""
+
+_UNWANTED: Final[Enforced] = {
+    f"{_HISTORY}.skip.unparseable.ddl": (
+        "true",
+        "a renamed column of a captured table may be what was skipped: values under wrong names",
+    ),
+    "include.query": ("true", "the application's statements, with the values in them, would be in Kafka"),
+    "connect.keep.alive": ("false", "without it a server's restart goes unnoticed"),
+}
+"""Defaults that are right, and the value that is not."""
+
+
+def rules(config: Mapping[str, str]) -> list[Violation]:
+    """What in this configuration loses changes or makes them unreadable. An empty list: none known.
+
+    For `connector.class` of MARIADB_CLASS or MYSQL_CLASS.
+    """
+    return [
+        *enforced(config, ENFORCED),
+        *(
+            Violation(key, key, config[key], "nothing: the default is right", why)
+            for key, (value, why) in _UNWANTED.items()
+            if config.get(key, "").lower() == value
+        ),
+        *_heartbeat(config),
+        *_keep_alive(config),
+        *_tables(config),
+        *_server_id(config),
+        *_history(config),
+        *_tls(config),
+    ]
+
+
+def _heartbeat(config: Mapping[str, str]) -> list[Violation]:
+    key, why = (
+        "heartbeat.interval.ms",
+        "that the last commit is in Kafka is known by the next beat only",
+    )
+    if 0 < number(config.get(key)) <= 60_000:  # noqa: PLR2004 - a minute: the longest that freshness may lag
+        return []
+    return [Violation("heartbeat", key, config.get(key), "10000 (at most 60000)", why)]
+
+
+def _keep_alive(config: Mapping[str, str]) -> list[Violation]:
+    key = "connect.keep.alive.interval.ms"
+    if 0 < number(config.get(key)) <= KEEP_ALIVE_MAX_MS:
+        return []
+    why = "after a restart of the server the first change comes two minutes later by default"
+    return [Violation("keep-alive", key, config.get(key), f"3000 (at most {KEEP_ALIVE_MAX_MS})", why)]
+
+
+def _tables(config: Mapping[str, str]) -> list[Violation]:
+    key = "table.include.list"
+    listed = [_ESCAPED.sub("", entry.strip()) for entry in config.get(key, "").split(",") if entry.strip()]
+    want = r"an explicit list: shop\.articles,…"
+    if not listed:
+        why = "without a list a new table is captured by accident, with whatever it holds"
+        return [Violation("tables", key, None, want, why)]
+    found = [
+        Violation(
+            "tables", key, entry, want, "a pattern captures new tables, sequences and system tables too"
+        )
+        for entry in listed
+        if not _LISTED.fullmatch(entry)
+    ]
+    signal = config.get("signal.data.collection")
+    if signal and signal not in listed:
+        why = "signals are read from the binlog: a signal table that is not captured does nothing"
+        found.append(Violation("tables", key, config.get(key), f"the list with {re.escape(signal)}", why))
+    return found
+
+
+def _server_id(config: Mapping[str, str]) -> list[Violation]:
+    key = "database.server.id"
+    if 0 < number(config.get(key)) <= SERVER_ID_MAX:
+        return []
+    why = "the server ends one of two replicas with the same id, again and again"
+    want = "a number of its own, from 1 to 4294967295"
+    return [Violation("server-id", key, config.get(key), want, why)]
+
+
+def _history(config: Mapping[str, str]) -> list[Violation]:
+    why = "without it the worker's validation finds nothing wrong, and the task fails at its start"
+    return [
+        Violation("history", key, None, want, why)
+        for key, want in (
+            (f"{_HISTORY}.kafka.bootstrap.servers", "Kafka's addresses as Connect reaches them"),
+            (f"{_HISTORY}.kafka.topic", "a topic of its own: <prefix>.schema-history"),
+        )
+        if not config.get(key)
+    ]
+
+
+def _tls(config: Mapping[str, str]) -> list[Violation]:
+    key = "database.ssl.mode"
+    want = _VERIFIED_TLS.get(config.get("connector.class", ""), "verify-full")
+    if config.get(key) == want:
+        return []
+    why = "rows and the password would travel unprotected, or to somebody else"
+    return [Violation("no-tls", key, config.get(key), want, why)]

@@ -1,0 +1,101 @@
+"""The settings of a Debezium MongoDB connector under which no change is lost or made unreadable.
+
+After Debezium's documentation; not run here.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from connectors.presets.common import (
+    DAY_MS,
+    RETENTION_DAYS,
+    Enforced,
+    base_config,
+    enforced,
+    explicit,
+    values_of,
+)
+from connectors.violation import Violation
+
+MONGODB_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
+_COLLECTION = re.compile(r"[A-Za-z0-9_$-]+\.[A-Za-z0-9_$.-]+")
+_FULL_UPDATES: Final = "change_streams_update_full"
+
+_ENFORCED: Final[Enforced] = {
+    "cursor.oversize.handling.mode": ("fail", "`skip` and `split` lose the document that is too large"),
+}
+
+
+def mongodb_config(
+    *,
+    prefix: str,
+    collections: Sequence[str],
+    connection_string: str,
+    user: str,
+    password: str,
+    signal_collection: str,
+    tls: bool = True,
+    replication: int = 1,
+    retention_ms: int = RETENTION_DAYS * DAY_MS,
+    schemas: bool = False,
+    heartbeat_interval_ms: int = 10_000,
+) -> dict[str, str]:
+    """The whole configuration of a connector; it has no violations but those of the values given.
+
+    `collections` and `signal_collection` are `database.collection`. `connection_string` names
+    hosts and options, no user: `user` and `password` (a reference) do.
+    Raises ValueError for a name that is no plain `database.collection`.
+    """
+    for name in (*collections, signal_collection):
+        if not _COLLECTION.fullmatch(name):
+            raise ValueError(f"{name!r} is no plain database.collection")
+    return {
+        "connector.class": MONGODB_CLASS,
+        **base_config(
+            prefix=prefix,
+            schemas=schemas,
+            heartbeat_interval_ms=heartbeat_interval_ms,
+            replication=replication,
+            retention_ms=retention_ms,
+        ),
+        "mongodb.connection.string": connection_string,
+        "mongodb.user": user,
+        "mongodb.password": password,
+        "mongodb.ssl.enabled": "true" if tls else "false",
+        "collection.include.list": ",".join(re.escape(name) for name in collections),
+        "capture.mode": _FULL_UPDATES,
+        "signal.data.collection": signal_collection,
+        "signal.enabled.channels": "source",
+        **values_of(_ENFORCED),
+    }
+
+
+def rules(config: Mapping[str, str]) -> list[Violation]:
+    """What a MongoDB connector's configuration breaks, beside the rules for all."""
+    return [
+        *enforced(config, _ENFORCED),
+        *_capture(config),
+        *explicit(config, "collection.include.list", r"shop\.articles,…"),
+        *_tls(config),
+    ]
+
+
+def _capture(config: Mapping[str, str]) -> list[Violation]:
+    key = "capture.mode"
+    if config.get(key, "").startswith(_FULL_UPDATES):
+        return []
+    why = "an update without the whole document leaves nothing to index"
+    return [Violation(key, key, config.get(key), _FULL_UPDATES, why)]
+
+
+def _tls(config: Mapping[str, str]) -> list[Violation]:
+    why = "documents and the password would travel unprotected, or to somebody else"
+    found = []
+    if config.get("mongodb.ssl.enabled") != "true":
+        key = "mongodb.ssl.enabled"
+        found.append(Violation("no-tls", key, config.get(key), "true", why))
+    if config.get("mongodb.ssl.invalid.hostname.allowed", "false") != "false":
+        key = "mongodb.ssl.invalid.hostname.allowed"
+        found.append(Violation("no-tls", key, config[key], "false", why))
+    return found

@@ -1,0 +1,1 @@
+"""Whole configurations by the name of their database, made of a file's `values`."""

@@ -1,0 +1,95 @@
+"""What is shown of a configuration: references yes, secrets never, by name, type or value."""
+
+import pytest
+
+from connectors.masking import MASK, is_reference, is_secret_key, masked_config, masked_text
+
+CANARY = "canary-9c1d7e"
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "database.password",
+        "mongodb.password",
+        "ssl.key.password",
+        "ssl.keystore.key",
+        "schema.history.internal.producer.sasl.jaas.config",
+        "producer.override.sasl.jaas.config",
+        "basic.auth.credentials",
+        "basic.auth.user.info",
+        "aws.secret.access.key",
+        "some.api-key",
+        "oauth.client.secret",
+    ],
+)
+def test_secrets_are_known_by_their_key(key: str) -> None:
+    if key == "ssl.keystore.key":
+        # Kafka types it PASSWORD, and nothing in its name says so.
+        assert masked_config({key: CANARY}, password_keys=[key]) == {key: MASK}
+    else:
+        assert is_secret_key(key)
+        assert masked_config({key: CANARY}) == {key: MASK}
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["ssl.truststore.location", "sasl.oauthbearer.token.endpoint.url", "token.refresh.ms", "column.list"],
+)
+def test_keys_about_secrets_are_no_secrets(key: str) -> None:
+    assert masked_config({key: "shown"}) == {key: "shown"}
+
+
+def test_a_type_of_the_plugin_makes_a_secret_and_its_value_is_masked_everywhere() -> None:
+    config = {"odd": CANARY, "note": f"the {CANARY} of the house", "plain": "x"}
+    assert masked_config(config, password_keys={"odd"}) == {
+        "odd": MASK,
+        "note": f"the {MASK} of the house",
+        "plain": "x",
+    }
+
+
+def test_what_was_filled_in_is_masked_under_any_key() -> None:
+    config = {"database.hostname": f"{CANARY}.example", "database.user": "ab", "a": "abc"}
+    shown = masked_config(config, secrets={CANARY, "ab"})
+    assert shown == {"database.hostname": f"{MASK}.example", "database.user": MASK, "a": "abc"}
+
+
+def test_a_short_secret_is_masked_where_it_stands_alone_and_tears_no_holes() -> None:
+    assert masked_config({"database.password": "x", "note": "x y x"}) == {
+        "database.password": MASK,
+        "note": "x y x",
+    }
+
+
+def test_a_secret_that_is_a_part_of_another_leaves_nothing_of_it() -> None:
+    assert masked_text("longer-secret-tail", secrets=["secret", "longer-secret-tail"]) == MASK
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"FATAL: password authentication failed: password={CANARY}",
+        f'{{"database.password": "{CANARY}"}}',
+        f"could not reach postgresql://debezium:{CANARY}@db/shop",
+        f"could not reach redis://:{CANARY}@db/0",
+        f"value {CANARY} is not allowed",
+        f"token: {CANARY}",
+    ],
+)
+def test_foreign_text_is_masked(text: str) -> None:
+    assert CANARY not in masked_text(text, {"database.password": CANARY})
+    assert CANARY not in masked_text(text, {"odd": CANARY}, password_keys={"odd"})
+    assert CANARY not in masked_text(text, secrets=[CANARY])
+
+
+@pytest.mark.parametrize("reference", ["${file:/x:y}", "${env:NAME}", "$${env:NAME}", "${vault:kv/a:b}"])
+def test_references_are_shown(reference: str) -> None:
+    assert is_reference(reference)
+    assert masked_config({"database.password": reference}) == {"database.password": reference}
+    assert masked_text(f"database.password: {reference}") == f"database.password: {reference}"
+
+
+@pytest.mark.parametrize("text", ["x${env:NAME}", "${env:NAME}x", "${NAME}", "${:x}", ""])
+def test_what_only_holds_a_reference_is_none(text: str) -> None:
+    assert not is_reference(text)
