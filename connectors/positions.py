@@ -1,7 +1,8 @@
 """Up to where the database's changes are in Kafka: the connector's committed offset.
 
 Connect commits the offset of a record only after the broker acknowledged it and all before it. So
-whatever the database committed up to `lsn_commit` of that offset is in the raw topics.
+whatever the database committed up to the position in that offset is in the raw topics: `lsn_commit`
+of Postgres, `gtids` of MariaDB.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,7 +45,7 @@ class CommittedPositions:
         try:
             tasks = status["tasks"]
             states = {part["state"] for part in (status["connector"], *tasks)}
-            lsn = committed_lsn(offsets["offsets"])
+            position = committed_position(offsets["offsets"])
         except (KeyError, TypeError) as error:
             raise TransientError(f"Kafka Connect, GET {at}: {type(error).__name__}") from error
         if states != {"RUNNING"} or not tasks:
@@ -52,7 +53,7 @@ class CommittedPositions:
             raise TransientError(
                 f"connector {connector} does not run ({said}): see `tailrace connect status`"
             )
-        return None if lsn is None else format_lsn(lsn)
+        return position
 
     async def _get(self, url: str) -> Any:
         """What Connect answers; None for what it does not know."""
@@ -69,6 +70,35 @@ class CommittedPositions:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def committed_position(offsets: Sequence[Mapping[str, Any]]) -> str | None:
+    """The position from what `GET /connectors/<name>/offsets` lists, as core.positions spells it.
+
+    None while the first snapshot runs, before anything was committed, or for a connector whose offsets
+    name no such position.
+    """
+    found = [entry.get("offset") or {} for entry in offsets]
+    if any("gtids" in offset for offset in found):
+        return committed_gtid(offsets)
+    lsn = committed_lsn(offsets)
+    return None if lsn is None else format_lsn(lsn)
+
+
+def committed_gtid(offsets: Sequence[Mapping[str, Any]]) -> str | None:
+    """The GTID from the offsets of a Debezium MariaDB connector.
+
+    `gtids` is the binlog position after the last transaction whose records all precede the offset's own
+    record: what the writer reads from `@@last_gtid` after its COMMIT. A GTID of each domain, comma
+    between them. None while the first snapshot runs.
+    """
+    if len(offsets) != 1:
+        return None
+    offset = offsets[0].get("offset") or {}
+    gtids = offset.get("gtids")
+    if not isinstance(gtids, str) or (offset.get("snapshot") and not offset.get("snapshot_completed")):
+        return None
+    return gtids or None
 
 
 def committed_lsn(offsets: Sequence[Mapping[str, Any]]) -> int | None:

@@ -3,6 +3,7 @@
 Each look is on its own: one that fails does not hide the next.
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,10 @@ from typing import Final
 import httpx2
 
 from connectors.checks import Check
-from connectors.postgres import read_facts
-from connectors.preflight import Wanted, preflight
-from connectors.preset import derived_name, violations
+from connectors.inspect import inspect
+from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, derived_name, violations
 from connectors.rest import ConnectClient
-from core.errors import TailraceError
+from core.errors import TailraceError, TransientError
 from core.settings import (
     EdgeIndex,
     HashingEncoderSettings,
@@ -24,6 +24,7 @@ from core.settings import (
     QdrantIndex,
     Secret,
     Settings,
+    Source,
 )
 from core.topics import alias_name, required_topics
 from embed.render import Renderer
@@ -112,10 +113,10 @@ def _connector(client: ConnectClient, source: str, connector: str, settings: Set
     for violation in violations(config):
         yield Check(f"{title}: {violation.key}", "warn", violation.why, f"set {violation.want}")
     wanted = settings.sources[source]
-    for key, value in {
-        "topic.prefix": wanted.prefix,
-        "unavailable.value.placeholder": wanted.placeholder,
-    }.items():
+    equal = {"topic.prefix": wanted.prefix}
+    if config.get("connector.class") not in {MARIADB_CLASS, MYSQL_CLASS}:  # their rows come whole
+        equal["unavailable.value.placeholder"] = wanted.placeholder
+    for key, value in equal.items():
         if config.get(key) != value:
             yield Check(
                 f"{title}: {key}",
@@ -129,15 +130,25 @@ def _databases(settings: Settings) -> Iterator[Check]:
     for name, source in settings.sources.items():
         if source.database is None:
             continue
-        wanted = Wanted(
-            tables=tuple(source.tables),
-            columns={table: _used(settings, f"{name}.{table}") for table in source.tables},
-            slot=derived_name(source.prefix),
-            publication=derived_name(source.prefix),
+        derived = derived_name(source.prefix)
+        config = _deployed(settings, source) or {"slot.name": derived, "publication.name": derived}
+        indexed = {table: _used(settings, f"{name}.{table}") for table in source.tables}
+        yield from inspect(
+            Secret(source.database).reveal(),
+            config,
+            indexed=indexed,
             replica_identity_full=source.replica_identity_full,
         )
-        facts = read_facts(Secret(source.database).reveal(), wanted)
-        yield from preflight(facts, wanted)
+
+
+def _deployed(settings: Settings, source: Source) -> dict[str, str] | None:
+    """The configuration that Connect runs for this source; None if it does not say."""
+    if settings.connect is None or source.connector is None:
+        return None
+    url, seconds = settings.connect.url, settings.connect.timeout_seconds
+    with contextlib.suppress(TransientError), ConnectClient(url, timeout=seconds, patience=1.0) as client:
+        return client.config(Path(source.connector).stem)
+    return None
 
 
 def _used(settings: Settings, table: str) -> frozenset[str]:

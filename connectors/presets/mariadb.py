@@ -51,17 +51,19 @@ def mariadb_config(
 ) -> dict[str, str]:
     """The whole configuration of a connector; it has no violations but those of the values given.
 
-    `tables`, `signal_table` and `heartbeat_table` are `database.table`; `exclude_columns` are `database.table.column`.
-    `password` is a reference that Connect resolves (`${file:…}`). `server_id` is a number that no
-    server and no other replica of this primary has; `history_servers` are Kafka's bootstrap servers
-    as Connect reaches them. The schema history goes to `history_topic`, `<prefix>.schema-history` by
-    default, which the connector makes and keeps for ever. No placeholder is set: rows come whole.
+    `tables`, `signal_table` and `heartbeat_table` are `database.table`; `exclude_columns` are
+    `database.table.column`. `password` is a reference that Connect resolves (`${file:…}`).
+    `server_id` is a number that no server and no other replica of this primary has;
+    `history_servers` are Kafka's bootstrap servers as Connect reaches them. The schema history goes to
+    `history_topic`, `<prefix>.schema-history` by default, which the connector makes and keeps for ever.
+    No placeholder is set: rows come whole. Raises ValueError for a name that is no plain
+    `database.table`: such lists are regular expressions.
+
     The position of a statement that writes no row (CREATE TABLE, GRANT) is known only after the next
     transaction: with `heartbeat_table` (columns `name` as its key and `beat`) the connector writes one.
     On an idle server a new position is known after `heartbeat_interval_ms` or four fifths of
     `keep_alive_ms`, whichever is longer. A connector that is held up for longer than `keep_alive_ms`
     dials again and sends the open transaction once more.
-    Raises ValueError for a name that is no plain `database.table`: such lists are regular expressions.
     """
     for name in (*tables, signal_table, *([heartbeat_table] if heartbeat_table else [])):
         if not _IDENTIFIER.fullmatch(name):
@@ -100,8 +102,11 @@ def mariadb_config(
 
 
 def mariadb_heartbeat_query(table: str, name: str) -> str:
-    """One row, written again at each beat. The table needs no capture: the binlog moves on, and with it
-    the position that the connector commits."""
+    """One row, written again at each beat: the binlog moves on, and the committed position with it.
+
+    The table need not be captured. The connector needs SELECT, INSERT and UPDATE on it: a statement
+    that is refused ends its task.
+    """
     return (
         f"INSERT INTO {table} (name, beat) VALUES ('{name}', NOW(6))"  # noqa: S608 - our own names
         " ON DUPLICATE KEY UPDATE beat = NOW(6)"

@@ -4,10 +4,11 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from core.errors import TailraceError
 from infra.stack import Stack, StackSettings
+from infra.stack.ports import LOOPBACK
 
 
 def main(argv: list[str]) -> int:
@@ -18,15 +19,18 @@ def main(argv: list[str]) -> int:
     up.add_argument(
         "--no-tailrace", action="store_true", help="only Postgres, Kafka and Connect with its connector"
     )
+    up.add_argument("--mariadb", action="store_true", help="MariaDB, too, with a shop and a connector")
     commands.add_parser("down", help="stop what `up` started; the data stay")
     status = commands.add_parser("status", help="what runs: exit 0 if everything does, else 1")
     status.add_argument("--json", action="store_true")
     commands.add_parser("clean", help="delete the data; only when down")
     given = parser.parse_args(argv)
     try:
-        stack = Stack(StackSettings.from_environment(), say=_say)
+        settings = StackSettings.from_environment()
         if given.command == "up":
+            stack = Stack(replace(settings, mariadb=given.mariadb), say=_say)
             return _up(stack, with_tailrace=not given.no_tailrace)
+        stack = Stack(settings, say=_say)
         if given.command == "status":
             return _status(stack, as_json=given.json)
         if given.command == "down":
@@ -49,6 +53,8 @@ def _up(stack: Stack, *, with_tailrace: bool) -> int:
     took = f"{time.monotonic() - began:.1f} s"
     _say(f"up in {took}" if changed else f"everything was up already; nothing changed ({took})")
     print(f"postgres  {stack.dsn()}")
+    if stack.settings.mariadb:
+        print(f"mariadb   {LOOPBACK}:{stack.settings.ports.mariadb}, login in {stack.settings.secrets}")
     print(f"kafka     {stack.brokers}")
     print(f"connect   {stack.connect_url}")
     if with_tailrace:

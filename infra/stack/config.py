@@ -1,14 +1,17 @@
 """The files that the pieces read, as pure functions of the settings. All listen on loopback only."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Final
 
 import yaml
 
 from connectors.preset import postgres_config
+from connectors.presets.mariadb import mariadb_config
 from connectors.spec import ConnectorSpec, spec_of
 from core.settings import Settings
+from infra.stack.jars import plugin_path
 from infra.stack.ports import LOOPBACK
 from infra.stack.settings import Memory, StackSettings
 
@@ -23,6 +26,10 @@ ADMIN: Final = "postgres"
 TABLES: Final = ("public.articles", "public.products", "public.customers", "public.orders")
 HEARTBEAT: Final = "public.debezium_heartbeat"
 SIGNAL: Final = "public.debezium_signal"
+MARIADB_DATABASE: Final = "shop"
+MARIADB_TABLES: Final = tuple(f"{MARIADB_DATABASE}.{name}" for name in ("articles", "products", "orders"))
+MARIADB_SIGNAL: Final = f"{MARIADB_DATABASE}.debezium_signal"
+MARIADB_HEARTBEAT: Final = f"{MARIADB_DATABASE}.debezium_heartbeat"
 
 _OVERRIDES: Final = ("linger.ms", "batch.size", "compression.type", "buffer.memory", "max.request.size")
 """What connectors may set of their own clients: speed, never a login or a class."""
@@ -56,7 +63,7 @@ def server_properties(settings: StackSettings, log_dirs: Path) -> dict[str, str]
     }
 
 
-def connect_properties(settings: StackSettings) -> dict[str, str]:
+def connect_properties(settings: StackSettings, *, mariadb: bool = False) -> dict[str, str]:
     """One distributed Connect worker that reads secrets from our secrets folder and nowhere else."""
     group = f"{settings.app}-connect"
     converter = "org.apache.kafka.connect.json.JsonConverter"
@@ -66,7 +73,7 @@ def connect_properties(settings: StackSettings) -> dict[str, str]:
         "listeners": f"http://{LOOPBACK}:{settings.ports.connect}",
         "rest.advertised.host.name": LOOPBACK,
         "rest.advertised.port": str(settings.ports.connect),
-        "plugin.path": str(settings.jars_folder / "plugins"),
+        "plugin.path": plugin_path(settings.jars_folder, mariadb=mariadb),
         "plugin.discovery": "service_load",
         "key.converter": converter,
         "value.converter": converter,
@@ -133,6 +140,29 @@ def connector_spec(settings: StackSettings, memory: Memory) -> ConnectorSpec:
     return spec_of(settings.app, config, accept=accept)
 
 
+def mariadb_connector_spec(settings: StackSettings, *, server_id: int) -> ConnectorSpec:
+    """The connector of the shop in MariaDB; `server_id` is its own, as a replica of the server."""
+    config = mariadb_config(
+        prefix=settings.mariadb_source,
+        tables=MARIADB_TABLES,
+        host=LOOPBACK,
+        port=settings.ports.mariadb,
+        user=REPLICATOR,
+        password=f"${{file:{settings.secrets / 'mariadb.properties'}:{REPLICATOR}}}",
+        server_id=server_id,
+        history_servers=f"{LOOPBACK}:{settings.ports.kafka}",
+        signal_table=MARIADB_SIGNAL,
+        heartbeat_table=MARIADB_HEARTBEAT,
+        sslmode="disable",
+        poll_interval_ms=settings.poll_interval_ms,
+        heartbeat_interval_ms=settings.heartbeat_interval_ms,
+        keep_alive_ms=1000,
+        linger_ms=0,
+    )
+    accept = {"no-tls": "database and connector are on one machine and talk over loopback"}
+    return spec_of(settings.mariadb_connector, config, accept=accept)
+
+
 def tailrace_yaml(settings: StackSettings, memory: Memory) -> str:
     """The configuration that `tailrace dev` runs on this stack. Raises pydantic's error if it is none."""
     source = settings.prefix
@@ -187,6 +217,27 @@ def tailrace_yaml(settings: StackSettings, memory: Memory) -> str:
     }
     if settings.encoder is not None:
         tree["encoder"] = dict(settings.encoder)
+    if memory.mariadb is not None:
+        _add_mariadb(tree, settings)
     Settings.model_validate(tree)
     head = "# Made by `make up`, again at each start: copy it before you change it.\n"
     return head + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _add_mariadb(tree: dict[str, Any], settings: StackSettings) -> None:
+    """The shop's tables in MariaDB as a source of their own, with a profile that answers from them."""
+    source = settings.mariadb_source
+    documents, orders = ["mariadb-articles", "mariadb-products"], "mariadb-orders"
+    tree["sources"][source] = {
+        "connector": settings.mariadb_connector,
+        "prefix": source,
+        "tables": list(MARIADB_TABLES),
+        "database": f"${{file:{settings.secrets / 'mariadb.dsn'}}}",
+    }
+    for name, like, table in zip(documents, ("articles", "products"), MARIADB_TABLES, strict=False):
+        tree["documents"][name] = {**deepcopy(tree["documents"][like]), "table": f"{source}.{table}"}
+    # MariaDB's BOOLEAN is a small number.
+    tree["documents"][documents[0]]["where"] = "published == 1"
+    orders_table = f"{source}.{MARIADB_TABLES[-1]}"
+    tree["state"][orders] = {**deepcopy(tree["state"]["orders_by_customer"]), "table": orders_table}
+    tree["profiles"]["mariadb"] = {"documents": documents, "state": [orders], "top_k": 6}

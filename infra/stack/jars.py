@@ -5,7 +5,7 @@ import hashlib
 import shutil
 import subprocess
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,30 +15,44 @@ _HERE: Final = Path(__file__).resolve().parent
 _FOLDERS: Final = {"broker": "broker", "postgres": "plugins/postgres"}
 """Each pom's folder beside this file, and where its jars go. Connect's plugin root is `plugins`."""
 
+_MARIADB: Final = {"mariadb": "mariadb-plugins/mariadb"}
+"""The same for the optional connector: a plugin root of its own, which only stacks with MariaDB read."""
+
 _UNLISTED: Final = "META-INF/services/org.apache.kafka.connect.storage.Converter"
 
 
-def complete(jars: Path) -> bool:
+def complete(jars: Path, *, mariadb: bool = False) -> bool:
     """Whether all are there, of the versions that the poms name."""
-    return all(_stamp(pom) == _read(jars / folder / ".complete") for pom, folder in _FOLDERS.items())
+    wanted = _wanted(mariadb=mariadb)
+    return all(_stamp(pom) == _read(jars / folder / ".complete") for pom, folder in wanted.items())
 
 
-def fetch(jars: Path, mvn: Path | None, say: Callable[[str], None]) -> bool:
+def plugin_path(jars: Path, *, mariadb: bool) -> str:
+    """Connect's plugin.path."""
+    roots = ["plugins", *(["mariadb-plugins"] if mariadb else [])]
+    return ",".join(str(jars / root) for root in roots)
+
+
+def fetch(jars: Path, mvn: Path | None, say: Callable[[str], None], *, mariadb: bool = False) -> bool:
     """Bring the jars here; False if all were there. A folder is whole or absent.
 
     Stacks may share a folder. Raises ConfigurationError if Maven cannot, with its reason.
     """
-    if complete(jars):
+    if complete(jars, mariadb=mariadb):
         return False
     jars.mkdir(parents=True, exist_ok=True)
     with (jars / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _fetch(jars, mvn, say)
+        return _fetch(jars, mvn, say, _wanted(mariadb=mariadb))
 
 
-def _fetch(jars: Path, mvn: Path | None, say: Callable[[str], None]) -> bool:
+def _wanted(*, mariadb: bool) -> dict[str, str]:
+    return {**_FOLDERS, **(_MARIADB if mariadb else {})}
+
+
+def _fetch(jars: Path, mvn: Path | None, say: Callable[[str], None], wanted: Mapping[str, str]) -> bool:
     fetched = False
-    for pom, folder in _FOLDERS.items():
+    for pom, folder in wanted.items():
         target = jars / folder
         if _stamp(pom) == _read(target / ".complete"):
             continue

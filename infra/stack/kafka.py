@@ -12,6 +12,7 @@ from connectors.rest import ConnectClient
 from core.errors import ConfigurationError, TailraceError
 from infra.stack import ports
 from infra.stack.config import connect_properties, log4j_properties, properties, server_properties
+from infra.stack.jars import plugin_path
 from infra.stack.processes import Command, Process, wait_until
 from infra.stack.settings import StackSettings
 
@@ -71,11 +72,12 @@ class Broker(Process):
 
 
 class Connect(Process):
-    """Kafka Connect, one distributed worker."""
+    """Kafka Connect, one distributed worker; with MariaDB's connector among its plugins if asked."""
 
-    def __init__(self, settings: StackSettings, java: Callable[[], Path]) -> None:
+    def __init__(self, settings: StackSettings, java: Callable[[], Path], *, mariadb: bool = False) -> None:
         super().__init__("connect", settings.directory / "run" / "connect.json")
         self._settings = settings
+        self._mariadb = mariadb
         self._java = java
         self.url = f"http://{ports.LOOPBACK}:{settings.ports.connect}"
         self.log = settings.logs / "connect.log"
@@ -83,7 +85,9 @@ class Connect(Process):
     def launch(self) -> bool:
         if self.is_running():
             return False
-        file = _configure(self._settings, "connect", connect_properties(self._settings))
+        file = _configure(
+            self._settings, "connect", connect_properties(self._settings, mariadb=self._mariadb)
+        )
         main = "org.apache.kafka.connect.cli.ConnectDistributed"
         self.spawn(
             Command(_java(self._java(), self._settings, main, file, _PROVIDERS + _FILE_PROVIDER), self.log)
@@ -92,6 +96,12 @@ class Connect(Process):
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         wait_until(self._answers, timeout_s=timeout_s, what="Connect", failed=lambda: self.ended(self.log))
+
+    def has_mariadb(self) -> bool:
+        """Whether it was started with MariaDB's connector among its plugins."""
+        file = self._settings.directory / "conf" / "connect.properties"
+        path = plugin_path(self._settings.jars_folder, mariadb=True)
+        return file.exists() and f"plugin.path={path}\n" in file.read_text(encoding="utf-8")
 
     def _answers(self) -> bool:
         if not ports.is_open(self._settings.ports.connect):

@@ -1,9 +1,6 @@
 """The database: a cluster of its own, over TCP on loopback, with a password for every role."""
 
 import contextlib
-import hashlib
-import os
-import pwd
 import secrets as random
 import shutil
 import signal
@@ -16,6 +13,7 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from core.errors import ConfigurationError
+from infra.stack.accounts import server_account
 from infra.stack.config import ADMIN, DATABASE, OWNER, REPLICATOR, properties
 from infra.stack.ports import LOOPBACK
 from infra.stack.processes import Command, Process, account, wait_until
@@ -33,7 +31,8 @@ _OPTIONS: Final = {
     "unix_socket_directories": "",
     "listen_addresses": LOOPBACK,
 }
-_ELSEWHERE: Final = Path("/var/lib/tailrace-stack")
+ACCOUNT: Final = "postgres"
+"""The system's user that the server runs as, where root starts it."""
 
 
 class Postgres(Process):
@@ -98,7 +97,7 @@ class Postgres(Process):
         ]
         for name, value in _OPTIONS.items():
             argv += ["-c", f"{name}={value}"]
-        self.spawn(Command(argv, self.log, environ=_ENVIRON, user=server_user()))
+        self.spawn(Command(argv, self.log, environ=_ENVIRON, user=server_account(ACCOUNT)))
 
     def _initdb(self, password: str) -> None:
         """A cluster is whole or absent: it is made aside and renamed."""
@@ -107,7 +106,7 @@ class Postgres(Process):
         draft.mkdir(parents=True, mode=0o700)
         handed = draft.with_name("pg.password")
         write_private(handed, password + "\n")
-        user = server_user()
+        user = server_account(ACCOUNT)
         if user is not None:
             shutil.chown(draft, user, user)
             shutil.chown(handed, user, user)
@@ -151,28 +150,3 @@ class Postgres(Process):
 
 
 _ENVIRON: Final = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
-
-
-def server_user() -> str | None:
-    """The account that the server runs as; None for our own. Raises ConfigurationError if root has none."""
-    if os.geteuid() != 0:
-        return None
-    try:
-        return pwd.getpwnam("postgres").pw_name
-    except KeyError:
-        raise ConfigurationError(
-            "Postgres does not run as root, and there is no user postgres: run this as another user, or"
-            " install Postgres from your system's packages, which make that user"
-        ) from None
-
-
-def cluster_folder(directory: Path) -> Path:
-    """Where the cluster goes: in the stack's folder, or elsewhere if the server's account cannot enter."""
-    user = server_user()
-    if user is None:
-        return directory / "pg"
-    reached = subprocess.run(["test", "-x", str(directory)], check=False, cwd="/", **account(user))
-    if reached.returncode == 0:
-        return directory / "pg"
-    name = hashlib.sha256(str(directory).encode()).hexdigest()[:12]
-    return _ELSEWHERE / name / "pg"

@@ -55,6 +55,10 @@ class Process(ABC):
     def is_running(self) -> bool:
         return self.pid is not None
 
+    def was_started(self) -> bool:
+        """Whether it was started and not stopped since: it runs, or it died."""
+        return self._record.exists()
+
     def ended(self, log: Path) -> str | None:
         """Why there is nothing to wait for: it ended, and what it said last; None while it runs."""
         return (

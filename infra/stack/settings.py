@@ -1,4 +1,4 @@
-"""What one local stack is: a folder, five ports, and what is remembered of them."""
+"""What one local stack is: a folder, its ports, and what is remembered of them."""
 
 import json
 import os
@@ -25,6 +25,7 @@ class Ports:
     kafka_controller: int = 19093
     connect: int = 18083
     http: int = 8000
+    mariadb: int = 13306
 
     @staticmethod
     def variable(name: str) -> str:
@@ -60,8 +61,21 @@ class StackSettings:
     offset_flush_interval_ms: int = 500
     """How often Connect commits offsets: the other half of that bound."""
 
+    mariadb: bool = False
+    """Whether `up` starts MariaDB, too, with a shop and a connector of its own."""
+
     encoder: Mapping[str, Any] | None = None
     """`encoder` of the generated tailrace.yaml; the program's default without it."""
+
+    @property
+    def mariadb_source(self) -> str:
+        """Debezium's topic.prefix of MariaDB's connector, and the source's name in tailrace.yaml."""
+        return f"{self.prefix}-mariadb"
+
+    @property
+    def mariadb_connector(self) -> str:
+        """The name of MariaDB's connector on Connect."""
+        return f"{self.app}-mariadb"
 
     @property
     def jars_folder(self) -> Path:
@@ -109,6 +123,8 @@ class Memory:
     """Debezium's unavailable.value.placeholder: random, so that no user can have typed it."""
 
     kafka_cluster_id: str
+    mariadb: Path | None = None
+    """MariaDB's data folder; None for a stack that never had one."""
 
     @staticmethod
     def read(directory: Path) -> "Memory | None":
@@ -123,7 +139,11 @@ class Memory:
                 " use the program that made it, or name another folder in TAILRACE_STACK_DIR"
             )
         return Memory(
-            Ports(**raw["ports"]), Path(raw["cluster"]), raw["placeholder"], raw["kafka_cluster_id"]
+            Ports(**raw["ports"]),
+            Path(raw["cluster"]),
+            raw["placeholder"],
+            raw["kafka_cluster_id"],
+            Path(raw["mariadb"]) if raw.get("mariadb") else None,
         )
 
     def write(self, directory: Path) -> None:
@@ -134,6 +154,7 @@ class Memory:
             "cluster": str(self.cluster),
             "placeholder": self.placeholder,
             "kafka_cluster_id": self.kafka_cluster_id,
+            **({"mariadb": str(self.mariadb)} if self.mariadb else {}),
         }
         write_private(directory / MARKER, json.dumps(raw, indent=2) + "\n")
 
@@ -152,7 +173,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def remove(directory: Path) -> list[Path]:
-    """Delete a stack's folder and its cluster; return what was removed.
+    """Delete a stack's folder and its databases' data; return what was removed.
 
     Raises ConfigurationError for a folder without our marker: it may be somebody's.
     """
@@ -162,9 +183,10 @@ def remove(directory: Path) -> list[Path]:
             return []
         raise ConfigurationError(f"{directory} has no {MARKER}: it was not made by `up` and is left alone")
     removed = []
-    if not memory.cluster.is_relative_to(directory) and (memory.cluster.parent / MARKER).exists():
-        shutil.rmtree(memory.cluster.parent)
-        removed.append(memory.cluster.parent)
+    for data in filter(None, (memory.cluster, memory.mariadb)):
+        if not data.is_relative_to(directory) and (data.parent / MARKER).exists():
+            shutil.rmtree(data.parent)
+            removed.append(data.parent)
     shutil.rmtree(directory)
     return [*removed, directory]
 

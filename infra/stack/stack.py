@@ -7,17 +7,22 @@ from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from connectors.deploy import cause, deploy
-from connectors.positions import committed_lsn
+from connectors.deploy import deploy
+from connectors.hints import cause
+from connectors.live import ConnectorStatus
+from connectors.positions import committed_position
 from connectors.rest import ConnectClient
-from connectors.spec import read_spec, write_spec
+from connectors.spec import ConnectorSpec, read_spec, write_spec
 from core.errors import ConfigurationError, TailraceError
-from infra.stack import jars, ports, shop, tools
-from infra.stack.config import connector_spec, tailrace_yaml
+from infra.stack import jars, mariadb, ports, postgres, shop, shop_mariadb, tools
+from infra.stack.accounts import data_folder, server_account
+from infra.stack.config import connector_spec, mariadb_connector_spec, tailrace_yaml
 from infra.stack.kafka import Broker, Connect
-from infra.stack.postgres import Postgres, cluster_folder
+from infra.stack.mariadb import MariaDb
+from infra.stack.postgres import Postgres
 from infra.stack.processes import Process, wait_until
 from infra.stack.service import Tailrace, apply_topics
 from infra.stack.settings import Memory, Ports, StackSettings, remove, write_private
@@ -35,8 +40,9 @@ class PieceStatus:
 class Stack:
     """One local stack: the code behind `make up`, and the handle of the end-to-end tests.
 
-    The pieces (`postgres`, `broker`, `connect`, `tailrace`) can be started, stopped and killed one by
-    one; `up` starts whatever is down. Any process may hold a handle to the same folder.
+    The pieces (`postgres`, `mariadb`, `broker`, `connect`, `tailrace`) can be started, stopped and
+    killed one by one; `up` starts whatever is down: MariaDB only if the settings ask for it. Any
+    process may hold a handle to the same folder.
     """
 
     def __init__(self, settings: StackSettings, say: Callable[[str], None] = lambda _: None) -> None:
@@ -50,13 +56,17 @@ class Stack:
         self.memory = memory
         self.postgres = Postgres(settings, memory.cluster, lambda: self._found().postgres)
         self.broker = Broker(settings, memory.kafka_cluster_id, lambda: self._found().java)
-        self.connect = Connect(settings, lambda: self._found().java)
+        self.mariadb = MariaDb(
+            settings, memory.mariadb or settings.directory / "mariadb", self._mariadb_folder
+        )
+        self.connect = Connect(settings, lambda: self._found().java, mariadb=memory.mariadb is not None)
         self.tailrace = Tailrace(settings)
 
     @property
     def pieces(self) -> tuple[Process, ...]:
-        """In the order in which they are started."""
-        return (self.postgres, self.broker, self.connect, self.tailrace)
+        """In the order in which they are started; MariaDB is among them once it was asked for."""
+        second = [self.mariadb] if self.memory.mariadb is not None else []
+        return (self.postgres, *second, self.broker, self.connect, self.tailrace)
 
     @property
     def brokers(self) -> str:
@@ -130,52 +140,76 @@ class Stack:
         """Each piece, and the connector, as they are now."""
         where = {
             "postgres": f"{ports.LOOPBACK}:{self.settings.ports.pg}",
+            "mariadb": f"{ports.LOOPBACK}:{self.settings.ports.mariadb}",
             "broker": self.brokers,
             "connect": self.connect_url,
             "tailrace": self.http_url,
         }
-        found = [PieceStatus(p.name, p.is_running(), p.pid, where[p.name]) for p in self.pieces]
-        return [*found[:3], self._connector_status(), found[3]]
+        # Stopped MariaDB is no fault where nobody asked for it; one that was started and died is.
+        second = self.settings.mariadb or self.mariadb.was_started()
+        pieces = [piece for piece in self.pieces if second or piece is not self.mariadb]
+        found = [PieceStatus(p.name, p.is_running(), p.pid, where[p.name]) for p in pieces]
+        connectors = [self._connector_status("connector", self.connector)]
+        if second:
+            name = self.settings.mariadb_connector
+            connectors.append(self._connector_status("connector of MariaDB", name))
+        return [*found[:-1], *connectors, found[-1]]
 
-    def _connector_status(self) -> PieceStatus:
-        where = f"{self.connect_url}/connectors/{self.connector}"
+    def _connector_status(self, title: str, name: str) -> PieceStatus:
+        where = f"{self.connect_url}/connectors/{name}"
         if not self.connect.is_running():
-            return PieceStatus("connector", False, None, where, "Connect is down")
+            return PieceStatus(title, False, None, where, "Connect is down")
         try:
             with ConnectClient(self.connect_url, patience=2.0) as client:
-                status = client.status(self.connector)
+                status = client.status(name)
         except TailraceError as error:
-            return PieceStatus("connector", False, None, where, str(error))
+            return PieceStatus(title, False, None, where, str(error))
         if status is None:
-            return PieceStatus("connector", False, None, where, "not deployed")
+            return PieceStatus(title, False, None, where, "not deployed")
         detail = cause(status.failure) if status.failure else status.state
-        return PieceStatus("connector", status.running, None, where, detail)
+        return PieceStatus(title, status.running, None, where, detail)
 
     def _start_stores(self) -> list[str]:
-        stores = (self.postgres, self.broker, self.connect)
+        databases: list[Process] = [self.postgres, *([self.mariadb] if self.settings.mariadb else [])]
+        if self.settings.mariadb and self.connect.is_running() and not self.connect.has_mariadb():
+            self._say("stopping connect: it must find MariaDB's connector at its start")
+            self.connect.stop()
+        stores = (*databases, self.broker, self.connect)
         down = [piece.name for piece in stores if not piece.is_running()]
         if down:
-            jars.fetch(self.settings.jars_folder, self._found().mvn, self._say)
+            folder, wanted = self.settings.jars_folder, self.memory.mariadb is not None
+            jars.fetch(folder, self._found().mvn, self._say, mariadb=wanted)
             self._say(f"starting {', '.join(down)}")
-        self.postgres.launch()
+        for database in databases:
+            database.launch()
         self.broker.start()
         self.connect.launch()
-        self.postgres.wait_ready()
+        for database in databases:
+            database.wait_ready()
         return [f"started {name}" for name in down]
 
     def _fill(self) -> list[str]:
         loaded = shop.prepare(self.postgres, self.settings.prefix)
+        if self.settings.mariadb:
+            loaded += shop_mariadb.prepare(self.mariadb)
         if loaded:
             self._say(f"loaded {loaded} rows of the sample shop")
         return [f"loaded {loaded} rows"] if loaded else []
 
     def _deploy(self, *, with_tailrace: bool) -> list[str]:
         write_private(self.settings.config_path, tailrace_yaml(self.settings, self.memory))
-        file = self.settings.directory / "connector.yaml"
-        write_spec(connector_spec(self.settings, self.memory), file)
         if with_tailrace and not self.tailrace.is_running():
             apply_topics(self.settings.config_path)
         self.connect.wait_ready()
+        changed = self._deploy_one("connector.yaml", connector_spec(self.settings, self.memory))
+        if self.settings.mariadb:
+            spec = mariadb_connector_spec(self.settings, server_id=mariadb.CONNECTOR_SERVER_ID)
+            changed += self._deploy_one("connector-mariadb.yaml", spec)
+        return changed
+
+    def _deploy_one(self, file_name: str, made: ConnectorSpec) -> list[str]:
+        file = self.settings.directory / file_name
+        write_spec(made, file)
         spec = read_spec(file)
         with ConnectClient(self.connect_url, patience=30.0) as client:
             known = client.config(spec.name)
@@ -186,9 +220,10 @@ class Stack:
             self._say(f"deploying the connector {spec.name}")
             deploy(client, spec)
             wait_until(
-                lambda: committed_lsn(client.offsets(spec.name)) is not None,
+                lambda: committed_position(client.offsets(spec.name)) is not None,
                 timeout_s=120.0,
-                what="the connector's first snapshot",
+                what=f"the first snapshot of {spec.name}",
+                failed=lambda: _failure(client.status(spec.name)),
             )
         # Connect of a second start finds its connector again by itself: that is no change.
         return [] if known == wanted else [f"deployed the connector {spec.name}"]
@@ -201,12 +236,23 @@ class Stack:
         self.tailrace.start()
         return ["started tailrace"]
 
+    def _mariadb_folder(self) -> Path:
+        folder = self._found().mariadb
+        if folder is None:
+            raise ConfigurationError(tools.how_to_get(["mariadb"]))
+        return folder
+
     def _found(self) -> tools.Tools:
         if self._tools is None:
             version = self.memory.cluster / "PG_VERSION"
             major = int(version.read_text(encoding="ascii")) if version.exists() else None
-            need_mvn = not jars.complete(self.settings.jars_folder)
-            self._tools = tools.find(need_mvn=need_mvn, say=self._say, cluster_major=major)
+            wanted = self.settings.mariadb or self.memory.mariadb is not None
+            self._tools = tools.find(
+                need_mvn=not jars.complete(self.settings.jars_folder, mariadb=wanted),
+                say=self._say,
+                cluster_major=major,
+                need_mariadb=self.settings.mariadb,
+            )
         return self._tools
 
     def _check_ports(self, *, with_tailrace: bool) -> None:
@@ -217,6 +263,7 @@ class Stack:
             "kafka_controller": self.broker,
             "connect": self.connect,
             **({"http": self.tailrace} if with_tailrace else {}),
+            **({"mariadb": self.mariadb} if self.settings.mariadb else {}),
         }
         taken = {
             Ports.variable(name): (port, ports.owner(port))
@@ -230,15 +277,14 @@ class Stack:
         """Write the folder's memory on its first start, and after that only ports that were changed."""
         known = Memory.read(self.settings.directory)
         if known is None:
+            self._found()  # what is installed here brings its account
             known = _fresh(self.settings, located=True)
-            if not known.cluster.is_relative_to(self.settings.directory):
-                self._say(
-                    f"the user postgres cannot enter {self.settings.directory}:"
-                    f" the database goes to {known.cluster}"
-                )
-                known.cluster.parent.mkdir(parents=True, exist_ok=True)
-                known.write(known.cluster.parent)
-            known.write(self.settings.directory)
+            self._settle(known, known.cluster, postgres.ACCOUNT)
+        if self.settings.mariadb and known.mariadb is None:
+            self._found()
+            at = data_folder(self.settings.directory, "mariadb", server_account(mariadb.ACCOUNT))
+            known = replace(known, mariadb=at)
+            self._settle(known, at, mariadb.ACCOUNT)
         self._open(known)
         if known.ports == self.settings.ports:
             return
@@ -250,6 +296,14 @@ class Stack:
         self._open(replace(known, ports=self.settings.ports))
         self.memory.write(self.settings.directory)
 
+    def _settle(self, memory: Memory, data: Path, user: str) -> None:
+        """Remember where a database's data go, before they are made."""
+        if not data.is_relative_to(self.settings.directory):
+            self._say(f"the user {user} cannot enter {self.settings.directory}: the database goes to {data}")
+            data.parent.mkdir(parents=True, exist_ok=True)
+            memory.write(data.parent)
+        memory.write(self.settings.directory)
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One `up` or `down` at a time."""
@@ -258,10 +312,18 @@ class Stack:
             yield
 
 
+def _failure(status: ConnectorStatus | None) -> str | None:
+    """Why there is no snapshot to wait for: a task may fail after it was seen running."""
+    return (
+        None if status is None or status.failure is None else f"the connector failed: {cause(status.failure)}"
+    )
+
+
 def _fresh(settings: StackSettings, *, located: bool) -> Memory:
+    at = settings.directory
     return Memory(
         ports=settings.ports,
-        cluster=cluster_folder(settings.directory) if located else settings.directory / "pg",
+        cluster=data_folder(at, "pg", server_account(postgres.ACCOUNT)) if located else at / "pg",
         placeholder=f"__uv_{secrets.token_hex(8)}__",
         kafka_cluster_id="t" + urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")[1:],
     )

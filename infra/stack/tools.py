@@ -17,8 +17,20 @@ JAVA_MIN: Final = 17
 POSTGRES_MIN: Final = 15
 """The oldest that the captures and tests ran on."""
 
-_APT: Final = {"java": "openjdk-17-jre-headless", "mvn": "maven", "postgres": "postgresql"}
-_HOMEBREW: Final = {"java": "openjdk@21", "mvn": "maven", "postgres": "postgresql@17"}
+_APT: Final = {
+    "java": "openjdk-17-jre-headless",
+    "mvn": "maven",
+    "postgres": "postgresql",
+    "mariadb": "mariadb-server",
+}
+_HOMEBREW: Final = {
+    "java": "openjdk@21",
+    "mvn": "maven",
+    "postgres": "postgresql@17",
+    "mariadb": "mariadb@10.11",
+}
+_DATABASE_PORTS: Final = {"postgres": 5432, "mariadb": 3306}
+"""Where Debian starts a server of its own when it installs one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +42,22 @@ class Tools:
     postgres: Path
     """Folder with initdb and postgres."""
 
+    mariadb: Path | None = None
+    """Folder with mariadbd; None where none was asked for."""
 
-def find(*, need_mvn: bool, say: Callable[[str], None], cluster_major: int | None = None) -> Tools:
+
+def find(
+    *,
+    need_mvn: bool,
+    say: Callable[[str], None],
+    cluster_major: int | None = None,
+    need_mariadb: bool = False,
+) -> Tools:
     """The tools; on Debian, as root or with sudo, what is missing is installed first.
 
     Raises ConfigurationError saying what is missing and how to get it.
     """
-    wanted = ["java", "postgres", *(["mvn"] if need_mvn else [])]
+    wanted = ["java", "postgres", *(["mvn"] if need_mvn else []), *(["mariadb"] if need_mariadb else [])]
     if missing := _missing(wanted, cluster_major):
         _install(missing, say)
         if missing := _missing(wanted, cluster_major):
@@ -45,7 +66,7 @@ def find(*, need_mvn: bool, say: Callable[[str], None], cluster_major: int | Non
     mvn = shutil.which("mvn")
     if java is None or postgres is None:
         raise ConfigurationError(how_to_get(wanted))
-    return Tools(java, Path(mvn) if mvn else None, postgres)
+    return Tools(java, Path(mvn) if mvn else None, postgres, mariadb_folder() if need_mariadb else None)
 
 
 def how_to_get(missing: Iterable[str]) -> str:
@@ -53,6 +74,7 @@ def how_to_get(missing: Iterable[str]) -> str:
         "java": f"Java {JAVA_MIN} or newer",
         "mvn": "Maven",
         "postgres": f"PostgreSQL {POSTGRES_MIN} or newer (server)",
+        "mariadb": "MariaDB 10.11 (server)",
     }
     names = list(missing)
     return (
@@ -91,6 +113,13 @@ def postgres_major(text: str) -> int:
     return int(found[1]) if found else 0
 
 
+def mariadb_folder() -> Path | None:
+    """Where mariadbd lies: Debian keeps it where only root's PATH leads."""
+    named = Path(shutil.which("mariadbd") or "/usr/sbin/mariadbd")
+    brewed = Path("/").glob("opt/homebrew/opt/mariadb*/bin/mariadbd")
+    return next((at.parent for at in (named, Path("/usr/libexec/mariadbd"), *brewed) if at.exists()), None)
+
+
 def _postgres_folders() -> list[Path]:
     """Where initdb and postgres lie together. Links are followed: initdb looks beside its real self."""
     named = [shutil.which("postgres"), shutil.which("initdb")]
@@ -109,6 +138,7 @@ def _missing(wanted: Iterable[str], cluster_major: int | None) -> list[str]:
         "java": lambda: java_binary() is not None,
         "mvn": lambda: shutil.which("mvn") is not None,
         "postgres": lambda: postgres_folder(cluster_major) is not None,
+        "mariadb": lambda: mariadb_folder() is not None,
     }
     return [name for name in wanted if not have[name]()]
 
@@ -119,7 +149,9 @@ def _install(missing: list[str], say: Callable[[str], None]) -> None:
     if apt is None or (sudo and shutil.which("sudo") is None):
         return
     packages = [_APT[name] for name in missing]
-    say(f"installing {', '.join(packages)} with apt-get (Debian also starts a database on port 5432)")
+    also = [str(_DATABASE_PORTS[name]) for name in missing if name in _DATABASE_PORTS]
+    note = f" (Debian also starts a database on port {' and '.join(also)})" if also else ""
+    say(f"installing {', '.join(packages)} with apt-get{note}")
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in (["update", "-q"], ["install", "-y", "-q", "--no-install-recommends", *packages]):
         done = subprocess.run([*sudo, apt, *step], env=env, capture_output=True, text=True, check=False)

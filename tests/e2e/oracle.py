@@ -6,7 +6,7 @@ cutting or joining, so that a fault in those is seen.
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -142,13 +142,19 @@ def check_index_on_disk(stack: Stack, *, unlisted_too: bool = True) -> int:
 
 
 def _check_on_disk(stack: Stack, document: str, *, unlisted_too: bool) -> int:
-    """Manifests and passages are what SQL says; no passage is listed by none."""
     assert not stack.tailrace.is_running()
+    return check_points(stack, document, _points(stack, document), unlisted_too=unlisted_too)
+
+
+def check_points(
+    stack: Stack, document: str, found: Iterable[tuple[str, dict[str, Any]]], *, unlisted_too: bool
+) -> int:
+    """Manifests and passages, by id and payload, are what SQL says; no passage is listed by none."""
     expected = documents(stack, document)
-    result = Compared(f"{document} in the index folder")
-    points = list(_points(stack, document))
-    chunks = {str(one.id): one.payload for one in points if one.payload["kind"] == "chunk"}
-    manifests = [one.payload for one in points if one.payload["kind"] == "manifest"]
+    result = Compared(f"{document} in the index")
+    points = list(found)
+    chunks = {one: payload for one, payload in points if payload["kind"] == "chunk"}
+    manifests = [payload for _, payload in points if payload["kind"] == "manifest"]
     result.keys(Counter(one["key"] for one in manifests), expected)
     listed: list[str] = []
     for manifest in manifests:
@@ -165,7 +171,7 @@ def _check_on_disk(stack: Stack, document: str, *, unlisted_too: bool) -> int:
             metadata = json.loads(chunk["metadata"])
             if (chunk["key"], metadata["category"], metadata.get("lang")) != (key, said.category, said.lang):
                 result.wrong.append(f"{key}: a passage is of {chunk['key']} with {metadata}")
-    graves = Counter(one.payload["key"] for one in points if one.payload["kind"] == "grave")
+    graves = Counter(payload["key"] for _, payload in points if payload["kind"] == "grave")
     result.wrong += [f"{key}: a grave, although SQL has the row" for key in graves if key in expected]
     unlisted = [f"{chunks[one]['key']}: passage {one} is not listed" for one in chunks.keys() - {*listed}]
     if unlisted_too:
@@ -239,7 +245,7 @@ def _live(stack: Stack, table: str) -> Iterator[dict[str, Any]]:
             yield row["c"]
 
 
-def _points(stack: Stack, document: str) -> Iterator[Any]:
+def _points(stack: Stack, document: str) -> Iterator[tuple[str, dict[str, Any]]]:
     folder = stack.settings.directory / "index"
     aliases = json.loads((folder / "aliases.json").read_text(encoding="utf-8"))["aliases"]
     live = aliases[f"{stack.settings.app}-{document}"]
@@ -249,7 +255,7 @@ def _points(stack: Stack, document: str) -> Iterator[Any]:
         while True:
             request = qdrant_edge.ScrollRequest(offset=offset, limit=1000, with_payload=True)
             points, offset = shard.scroll(request)
-            yield from points
+            yield from ((str(one.id), one.payload or {}) for one in points)
             if offset is None:
                 return
     finally:

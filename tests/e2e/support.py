@@ -233,6 +233,7 @@ def consumer(stack: Stack) -> Iterator[Consumer]:
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "log_level": 0,
+            "fetch.wait.max.ms": 10,  # what is asked of it next waits behind an open fetch
         }
     )
     try:
@@ -255,9 +256,10 @@ def _read_partition(reader: Consumer, topic: str, number: int) -> Iterator[Any]:
         return
     reader.assign([TopicPartition(topic, number, low)])
     deadline = time.monotonic() + 60.0
-    while reader.position([TopicPartition(topic, number)])[0].offset < high:
+    while (at := max(low, reader.position([TopicPartition(topic, number)])[0].offset)) < high:
         assert time.monotonic() < deadline, f"{topic}[{number}] cannot be read up to {high}"
-        for message in reader.consume(1000, 0.5):
+        # Not more than there can be: it would wait for them.
+        for message in reader.consume(min(1000, high - at), 0.5):
             error = message.error()
             assert error is None, error
             offset = message.offset()

@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from core.settings import Settings
 from infra.stack.config import (
     connect_properties,
     connector_spec,
+    mariadb_connector_spec,
     properties,
     server_properties,
     tailrace_yaml,
@@ -61,6 +63,34 @@ def test_the_generated_configuration_is_one_and_agrees_with_the_connector() -> N
     assert source.prefix == config["topic.prefix"]
     assert source.connector == connector_spec(settings(), MEMORY).name
     assert made.serve.host == "127.0.0.1"
+
+
+def test_mariadb_is_in_no_file_of_a_stack_that_never_asked_for_it() -> None:
+    assert "mariadb" not in tailrace_yaml(settings(), MEMORY)
+    assert "mariadb" not in connect_properties(settings())["plugin.path"]
+
+
+def test_mariadbs_connector_fits_the_preset_and_its_source_is_one_of_its_own(tmp_path: Path) -> None:
+    spec = mariadb_connector_spec(settings(), server_id=7)
+    assert spec.violations() == []
+    assert spec.config["database.password"] == "${file:/data/stack/secrets/mariadb.properties:debezium}"
+    memory = replace(MEMORY, mariadb=Path("/data/mariadb"))
+    made = Settings.model_validate(yaml.safe_load(tailrace_yaml(settings(), memory)))
+    source = made.sources["shop-mariadb"]
+    assert (source.prefix, source.connector) == (spec.config["topic.prefix"], spec.name)
+    assert connect_properties(settings(), mariadb=True)["plugin.path"].count(",") == 1
+    memory.write(tmp_path)
+    assert Memory.read(tmp_path) == memory
+
+
+def test_a_second_database_elsewhere_is_removed_too(tmp_path: Path) -> None:
+    folder, one, other = (tmp_path / name for name in ("stack", "one", "other"))
+    memory = replace(MEMORY, cluster=one / "pg", mariadb=other / "mariadb")
+    for path in (folder, one / "pg", other / "mariadb"):
+        path.mkdir(parents=True)
+    for path in (folder, one, other):
+        memory.write(path)
+    assert remove(folder) == [one, other, folder]
 
 
 def test_ports_come_from_variables_then_memory_then_defaults(tmp_path: Path) -> None:

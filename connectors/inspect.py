@@ -1,0 +1,127 @@
+"""One question for every database: can what this connector is to capture be captured without loss?"""
+
+import contextlib
+import re
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from connectors.checks import Check
+from connectors.mariadb import SCHEMES, is_mariadb_dsn, read_mariadb_facts
+from connectors.masking import is_reference
+from connectors.postgres import read_facts
+from connectors.preflight import Wanted, preflight
+from connectors.preflight_mariadb import MariaDbWanted, preflight_mariadb
+from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS
+from core.errors import ConfigurationError, TransientError
+
+_POSTGRES: Final = "io.debezium.connector.postgresql."
+_LITERAL = re.compile(r"(?:\\[^A-Za-z0-9]|[^\\^$*+?{}\[\]|()\s])+")
+"""An entry of table.include.list, which holds regular expressions, that means one table."""
+
+_BEATEN = re.compile(r"\s*(?:INSERT|REPLACE)\s+INTO\s+([\w$.]+)", re.IGNORECASE)
+"""The table that a heartbeat's statement writes."""
+
+_ESCAPED = re.compile(r"\\(?=[^A-Za-z0-9])")
+
+
+def inspect(
+    dsn: str,
+    spec_config: Mapping[str, str],
+    *,
+    indexed: Mapping[str, Collection[str]],
+    replica_identity_full: bool = False,
+) -> list[Check]:
+    """Look at the database behind `dsn` and judge it for a connector of this configuration.
+
+    `dsn`: as libpq takes it for Postgres, `mysql://user:password@host:port/database` for MariaDB;
+    best with the connector's own login, whose rights are judged. `spec_config` is Connect's flat
+    configuration; without `connector.class` the DSN tells the database. `indexed` maps a table, as
+    the topic names it, to the columns that documents and views use: such a table must be captured.
+
+    What comes of asking, a refused login and an unreachable server included, is a Check. Raises
+    ConfigurationError for a DSN of another database than the connector's. Nothing shown holds the DSN.
+    """
+    kind = spec_config.get("connector.class", "")
+    is_mariadb = is_mariadb_dsn(dsn)
+    if is_mariadb and kind.startswith(_POSTGRES):
+        raise ConfigurationError("the connector is Postgres' and `database` is a mysql:// URL: correct one")
+    if kind in {MARIADB_CLASS, MYSQL_CLASS} and not is_mariadb:
+        raise ConfigurationError(
+            f"the connector is MariaDB's: write `database` as a URL that begins with {' or '.join(SCHEMES)}"
+        )
+    if kind and not (is_mariadb or kind.startswith(_POSTGRES)):
+        return [Check("database", "warn", f"nothing is known of the database of {kind}", "look by yourself")]
+    captured = captured_tables(spec_config)
+    tables = tuple(dict.fromkeys((*captured, *indexed)))
+    columns = {table: frozenset(names) for table, names in indexed.items()}
+    missed = [
+        Check(
+            f"table {table}", "fail", "is used and not in table.include.list: nothing of it comes", "add it"
+        )
+        for table in indexed
+        if not _is_captured(table, spec_config)
+    ]
+    try:
+        if is_mariadb:
+            return [*missed, *_mariadb(dsn, spec_config, tables, columns)]
+        return [*missed, *_postgres(dsn, spec_config, tables, columns, full=replica_identity_full)]
+    except (TransientError, ConfigurationError) as error:
+        return [*missed, Check("database", "fail", str(error), "start it, or correct address and login")]
+
+
+def captured_tables(config: Mapping[str, str]) -> list[str]:
+    """The tables that table.include.list names one by one; patterns are left out."""
+    entries = (one.strip() for one in config.get("table.include.list", "").split(","))
+    return [_ESCAPED.sub("", entry) for entry in entries if _LITERAL.fullmatch(entry)]
+
+
+def _is_captured(table: str, config: Mapping[str, str]) -> bool:
+    """Whether some entry of the list matches; without a list all tables are captured."""
+    listed = config.get("table.include.list")
+    if not listed:
+        return True
+    with contextlib.suppress(re.error):
+        return any(re.fullmatch(one.strip(), table, re.IGNORECASE) for one in listed.split(","))
+    return True  # Java's expressions are not all Python's: no alarm by guessing
+
+
+def _postgres(
+    dsn: str,
+    config: Mapping[str, str],
+    tables: tuple[str, ...],
+    columns: Mapping[str, frozenset[str]],
+    *,
+    full: bool,
+) -> list[Check]:
+    wanted = Wanted(
+        tables=tables,
+        columns=columns,
+        slot=config.get("slot.name", "debezium"),
+        publication=config.get("publication.name", "dbz_publication"),
+        role=_login(config),
+        replica_identity_full=full,
+    )
+    return preflight(read_facts(dsn, wanted), wanted)
+
+
+def _mariadb(
+    dsn: str, config: Mapping[str, str], tables: tuple[str, ...], columns: Mapping[str, frozenset[str]]
+) -> list[Check]:
+    signal = config.get("signal.data.collection") or None
+    wanted = MariaDbWanted(
+        tables=tuple(table for table in tables if table != signal),
+        columns=columns,
+        signal_table=signal,
+        heartbeat_table=found[1]
+        if (found := _BEATEN.match(config.get("heartbeat.action.query", "")))
+        else None,
+        server_id=int(text) if (text := config.get("database.server.id", "")).isdecimal() else None,
+        user=_login(config),
+    )
+    return preflight_mariadb(read_mariadb_facts(dsn, wanted), wanted)
+
+
+def _login(config: Mapping[str, str]) -> str | None:
+    """The connector's user, where the configuration says it in the open."""
+    user = config.get("database.user")
+    return None if user is None or is_reference(user) else user

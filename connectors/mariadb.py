@@ -1,0 +1,343 @@
+"""Reads what `connectors/preflight_mariadb.py` judges. Read-only, from the server's own tables.
+
+Of a captured table it asks for no row, only whether it may (`LIMIT 0`).
+"""
+
+import contextlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pymysql
+from pymysql.connections import Connection
+from pymysql.cursors import DictCursor
+
+from connectors.preflight_mariadb import (
+    UNPARSEABLE,
+    MariaDbColumn,
+    MariaDbFacts,
+    MariaDbTable,
+    MariaDbWanted,
+)
+from core.errors import ConfigurationError, TransientError
+
+SCHEMES: Final = ("mysql://", "mariadb://")
+_PORT: Final = 3306
+_REFUSED: Final = frozenset({1044, 1045, 1049, 1130, 1251, 1698})
+"""Error numbers of a login that no patience mends: wrong user, password, host, database or plugin."""
+
+_DENIED: Final = frozenset({1142, 1143, 1044})
+"""Error numbers of a command that the login may not give on a table, a column, a database."""
+
+_VARIABLES: Final = (
+    "log_bin",
+    "binlog_format",
+    "binlog_row_image",
+    "server_id",
+    "gtid_binlog_pos",
+    "gtid_executed",
+    "binlog_expire_logs_seconds",
+    "expire_logs_days",
+)
+_BEAT: Final = ("SELECT", "INSERT", "UPDATE")
+"""What INSERT … ON DUPLICATE KEY UPDATE needs."""
+
+_OPTIONS: Final = frozenset({"sslmode", "sslrootcert"})
+_TLS_MODES: Final = ("disable", "prefer", "verify-ca", "verify-full")
+_DANGEROUS_SHOWN: Final = 10
+
+_TABLE = """
+SELECT TABLE_NAME, TABLE_TYPE FROM information_schema.TABLES WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s
+"""
+_COLUMNS = """
+SELECT COLUMN_NAME, DATA_TYPE, COLUMN_TYPE, COLUMN_DEFAULT FROM information_schema.COLUMNS
+ WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION
+"""
+_KEYS = """
+SELECT INDEX_NAME, COLUMN_NAME, NULLABLE FROM information_schema.STATISTICS
+ WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME, SEQ_IN_INDEX
+"""
+_FOREIGN_KEY = re.compile(r"CONSTRAINT (`(?:[^`]|``)+`) FOREIGN KEY .*", re.IGNORECASE)
+_CASCADE = re.compile(r" ON (?:DELETE|UPDATE) (?:CASCADE|SET NULL|SET DEFAULT)", re.IGNORECASE)
+_DANGEROUS = """
+SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schema.COLUMNS
+ WHERE (DATA_TYPE IN %s OR COLUMN_TYPE LIKE '%%COMPRESSED%%')
+   AND TABLE_SCHEMA NOT IN ('information_schema', 'mysql', 'performance_schema', 'sys')
+ ORDER BY 1, 2, 3 LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Address:
+    """No repr: it holds a password."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    database: str | None
+    sslmode: str
+    sslrootcert: str | None
+
+
+def is_mariadb_dsn(dsn: str) -> bool:
+    """Whether this connection string is a URL of MariaDB or MySQL."""
+    return dsn.strip().lower().startswith(SCHEMES)
+
+
+def read_mariadb_facts(dsn: str, wanted: MariaDbWanted, *, timeout_seconds: float = 5.0) -> MariaDbFacts:
+    """Look at the server. `dsn`: `mysql://user:password@host:port/database`, also `mariadb://`.
+
+    The password is percent-encoded; the database may be left out; `?sslmode=` is disable, prefer (the
+    default), verify-ca or verify-full, with `&sslrootcert=FILE`. Raises TransientError if the server
+    cannot be reached or asked, ConfigurationError for a URL that is none or a login that is refused. No
+    message holds the URL: it may hold a password.
+    """
+    with _connected(_address(dsn), timeout_seconds) as connection:
+        return _facts(connection, wanted)
+
+
+def _address(dsn: str) -> _Address:
+    why = (
+        "the URL cannot be read: write mysql://user:password@host:3306/database, signs in it as %40 and so on"
+    )
+    try:
+        parts = urlsplit(dsn.strip())
+        port = parts.port or _PORT
+        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ConfigurationError(why) from None
+    if not is_mariadb_dsn(dsn) or not parts.hostname or not parts.username:
+        raise ConfigurationError(why)
+    if unknown := sorted(options.keys() - _OPTIONS):
+        raise ConfigurationError(f"the URL has options that are not known: {', '.join(unknown)[:80]}")
+    sslmode = options.get("sslmode", ["prefer"])[0]
+    if sslmode not in _TLS_MODES:
+        raise ConfigurationError(f"the URL's sslmode is none of {', '.join(_TLS_MODES)}")
+    return _Address(
+        parts.hostname,
+        port,
+        unquote(parts.username),
+        unquote(parts.password or ""),
+        unquote(parts.path.strip("/")) or None,
+        sslmode,
+        options.get("sslrootcert", [None])[0],
+    )
+
+
+@contextlib.contextmanager
+def _connected(address: _Address, timeout_seconds: float) -> "Iterator[Connection[DictCursor]]":
+    tls: dict[str, Any] = {}
+    if address.sslmode == "disable":
+        tls = {"ssl_disabled": True}
+    elif address.sslmode.startswith("verify"):
+        tls = {
+            "ssl_verify_cert": True,
+            "ssl_verify_identity": address.sslmode == "verify-full",
+            "ssl_ca": address.sslrootcert,
+        }
+    seconds = max(1, round(timeout_seconds))
+    where = f"{address.host}:{address.port}"
+    try:
+        connection = pymysql.connect(
+            host=address.host,
+            port=address.port,
+            user=address.user,
+            password=address.password,
+            database=address.database,
+            charset="utf8mb4",
+            connect_timeout=seconds,
+            read_timeout=seconds,
+            write_timeout=seconds,
+            autocommit=True,
+            init_command="SET SESSION TRANSACTION READ ONLY",
+            cursorclass=DictCursor,
+            **tls,
+        )
+        with connection:
+            yield connection
+    except pymysql.err.MySQLError as error:
+        number, said = _said(error)
+        if number in _REFUSED:
+            raise ConfigurationError(f"{where} refused the login of {address.user}: {said}") from None
+        raise TransientError(f"{where} could not be asked: {said}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        # A certificate file that is not there, a server that speaks another protocol.
+        raise TransientError(f"{where} could not be asked: {type(error).__name__}: {error}") from None
+
+
+def _said(error: BaseException) -> tuple[int, str]:
+    match error.args:
+        case (int(number), *rest):
+            return number, f"{' '.join(map(str, rest))} ({number})"
+        case rest:
+            return 0, " ".join(map(str, rest))
+
+
+def _facts(connection: "Connection[DictCursor]", wanted: MariaDbWanted) -> MariaDbFacts:
+    values = {
+        row["Variable_name"]: str(row["Value"])
+        for row in _rows(connection, "SHOW GLOBAL VARIABLES WHERE Variable_name IN %s", [_VARIABLES])
+    }
+    (me,) = _rows(connection, "SELECT version() AS version, current_user() AS user, current_role() AS role")
+    grantees = _grantees(me["user"], me["role"])
+    granted = {
+        row["PRIVILEGE_TYPE"]
+        for row in _rows(connection, "SELECT GRANTEE, PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
+        if row["GRANTEE"] in grantees
+    }
+    version = re.match(r"(\d+)\.(\d+)", me["version"])
+    signal = wanted.signal_table
+    found = {name: _table(connection, name) for name in wanted.tables}
+    return MariaDbFacts(
+        is_mariadb="mariadb" in me["version"].lower(),
+        version=(int(version[1]), int(version[2])) if version else (0, 0),
+        user=me["user"],
+        log_bin=values.get("log_bin", "OFF") == "ON",
+        binlog_format=values.get("binlog_format", "ROW"),
+        binlog_row_image=values.get("binlog_row_image", "FULL"),
+        retention_seconds=_retention(values),
+        server_id=int(values.get("server_id", "0")),
+        gtid_position=values.get("gtid_binlog_pos", values.get("gtid_executed", "")).strip(),
+        privileges=frozenset(granted),
+        signal_writable=signal is not None
+        and ("INSERT" in granted or _may(connection, grantees, "INSERT", signal)),
+        signal_exists=signal is not None and _kind(connection, signal) is not None,
+        beat_lacks=frozenset(_beat_lacks(connection, granted, grantees, wanted.heartbeat_table)),
+        unlogged=frozenset(_unlogged(connection, granted, wanted)),
+        tables={name: table for name, table in found.items() if table is not None},
+        dangerous=tuple(
+            f"{row['TABLE_SCHEMA']}.{row['TABLE_NAME']}.{row['COLUMN_NAME']} ({row['COLUMN_TYPE']})"
+            for row in _rows(connection, _DANGEROUS, [tuple(sorted(UNPARSEABLE)), _DANGEROUS_SHOWN])
+        ),
+    )
+
+
+def _retention(values: dict[str, str]) -> int:
+    """Seconds; 0 is for ever. Newer servers know seconds, older ones days only."""
+    seconds = values.get("binlog_expire_logs_seconds")
+    if seconds is not None and float(seconds):
+        return int(float(seconds))
+    return int(float(values.get("expire_logs_days", "0")) * 86_400)
+
+
+def _grantees(user: str, role: str | None) -> set[str]:
+    """As information_schema spells the login and its role."""
+    name, _, host = user.rpartition("@")
+    return {f"'{name}'@'{host}'", *([f"'{role}'@''", f"'{role}'", role] if role else [])}
+
+
+def _may(connection: "Connection[DictCursor]", grantees: set[str], what: str, name: str) -> bool:
+    """Whether a schema's or a table's own grants allow it."""
+    schema, _, table = name.partition(".")
+    of_schema = "SELECT GRANTEE FROM information_schema.SCHEMA_PRIVILEGES"
+    of_table = "SELECT GRANTEE FROM information_schema.TABLE_PRIVILEGES"
+    rows = [
+        # A grant's database may be a pattern: `shop\_%`.
+        *_rows(connection, of_schema + " WHERE PRIVILEGE_TYPE = %s AND %s LIKE TABLE_SCHEMA", [what, schema]),
+        *_rows(
+            connection,
+            of_table + " WHERE PRIVILEGE_TYPE = %s AND TABLE_SCHEMA = %s AND TABLE_NAME = %s",
+            [what, schema, table],
+        ),
+    ]
+    return any(row["GRANTEE"] in grantees for row in rows)
+
+
+def _beat_lacks(
+    connection: "Connection[DictCursor]", granted: set[str], grantees: set[str], table: str | None
+) -> set[str]:
+    """What the heartbeat's statement would be refused for; everything where there is no such table."""
+    if table is None:
+        return set()
+    if _kind(connection, table) is None:
+        return set(_BEAT)
+    return {what for what in _BEAT if what not in granted and not _may(connection, grantees, what, table)}
+
+
+def _unlogged(
+    connection: "Connection[DictCursor]", granted: set[str], wanted: MariaDbWanted
+) -> Iterator[str]:
+    """The wanted databases that the binlog's filters leave out; none if the login may not ask."""
+    if not granted & {"BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"}:
+        return
+    status = next(iter(_rows(connection, "SHOW MASTER STATUS")), None)
+    if status is None:
+        return
+    only, never = (
+        {name for name in str(status.get(key) or "").split(",") if name}
+        for key in ("Binlog_Do_DB", "Binlog_Ignore_DB")
+    )
+    for database in dict.fromkeys(name.partition(".")[0] for name in wanted.tables):
+        if (only and database not in only) or database in never:
+            yield database
+
+
+def _kind(connection: "Connection[DictCursor]", name: str) -> str | None:
+    """TABLE_TYPE; None for a table that is not there under exactly this name, or hidden from the login."""
+    schema, _, table = name.partition(".")
+    rows = _rows(connection, _TABLE, [schema, table])
+    return next((str(row["TABLE_TYPE"]) for row in rows if row["TABLE_NAME"] == table), None)
+
+
+def _table(connection: "Connection[DictCursor]", name: str) -> MariaDbTable | None:
+    kind = _kind(connection, name)
+    if kind is None:
+        return None
+    at = name.partition(".")[::2]
+    columns = tuple(
+        MariaDbColumn(row["COLUMN_NAME"], row["DATA_TYPE"].lower(), row["COLUMN_TYPE"], row["COLUMN_DEFAULT"])
+        for row in _rows(connection, _COLUMNS, at)
+    )
+    readable = _readable(connection, at)
+    key = _key(_rows(connection, _KEYS, at))
+    cascades = _cascades(connection, at) if readable and kind == "BASE TABLE" else ()
+    return MariaDbTable(name, kind, key, readable, columns, cascades)
+
+
+def _key(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+    """The key that the connector takes: the primary one, or a unique one that cannot be NULL."""
+    keys: dict[str, list[str]] = {}
+    nullable = {row["INDEX_NAME"] for row in rows if row["NULLABLE"] == "YES"}
+    for row in rows:
+        keys.setdefault(row["INDEX_NAME"], []).append(row["COLUMN_NAME"])
+    if "PRIMARY" in keys:
+        return tuple(keys["PRIMARY"])
+    return next((tuple(columns) for name, columns in keys.items() if name not in nullable), ())
+
+
+def _readable(connection: "Connection[DictCursor]", at: tuple[str, ...]) -> bool:
+    try:
+        _rows(connection, f"SELECT * FROM {_quoted(at)} LIMIT 0")  # noqa: S608 - quoted as an identifier
+    except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
+        if _said(error)[0] in _DENIED:
+            return False
+        raise
+    return True
+
+
+def _cascades(connection: "Connection[DictCursor]", at: tuple[str, ...]) -> tuple[str, ...]:
+    """Foreign keys by which the server changes rows of this table: of the table's own definition.
+
+    information_schema shows them only to who may write the table.
+    """
+    (row,) = _rows(connection, f"SHOW CREATE TABLE {_quoted(at)}")
+    return tuple(
+        f"{found[1]}{''.join(rules)}"
+        for found in _FOREIGN_KEY.finditer(row.get("Create Table", ""))
+        if (rules := _CASCADE.findall(found[0]))
+    )
+
+
+def _quoted(at: tuple[str, ...]) -> str:
+    return ".".join("`" + name.replace("`", "``") + "`" for name in at)
+
+
+def _rows(
+    connection: "Connection[DictCursor]", query: str, parameters: Sequence[Any] = ()
+) -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(query, parameters or None)
+        return list(cursor.fetchall())
