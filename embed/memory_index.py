@@ -72,7 +72,21 @@ class MemoryCollection:
         with self._lock:
             return {point: self._chunks[point].dense for point in ids if point in self._chunks}
 
-    def search_dense(
+    def search(
+        self,
+        queries: Sequence[Vector | Sparse],
+        scope: Scope,
+        filters: Mapping[str, Many[Json]],
+        limit: int,
+    ) -> list[list[Candidate]]:
+        return [
+            self._by_words(query, scope, filters, limit)
+            if isinstance(query, Sparse)
+            else self._by_meaning(query, scope, filters, limit)
+            for query in queries
+        ]
+
+    def _by_meaning(
         self, vector: Vector, scope: Scope, filters: Mapping[str, Many[Json]], limit: int
     ) -> list[Candidate]:
         asked = unit(vector, self.dimensions, self.name)
@@ -80,7 +94,7 @@ class MemoryCollection:
             found = [(float(np.dot(point.dense, asked)), point) for point in self._visible(scope, filters)]
         return _best(found, limit)
 
-    def search_sparse(
+    def _by_words(
         self, query: Sparse, scope: Scope, filters: Mapping[str, Many[Json]], limit: int
     ) -> list[Candidate]:
         asked = dict(zip(query.indices, query.values, strict=True))
@@ -202,4 +216,4 @@ def _stored(point: ChunkPoint) -> StoredChunk:
 
 def _best(found: list[tuple[float, ChunkPoint]], limit: int) -> list[Candidate]:
     ranked = sorted(found, key=lambda pair: -pair[0])[:limit]
-    return [Candidate(_stored(point), score) for score, point in ranked]
+    return [Candidate(point.chunk.id, score) for score, point in ranked]

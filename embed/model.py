@@ -154,7 +154,7 @@ class Candidate:
     `score` is the channel's own (cosine for dense, BM25 for sparse) and only orders one channel.
     """
 
-    chunk: StoredChunk
+    id: uuid.UUID
     score: float
 
 

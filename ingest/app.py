@@ -16,16 +16,9 @@ FETCH_BYTES: Final = 4 << 20
 QUEUE_EVENTS: Final = 4096
 
 
-class _App(faust.App):
-    """Keeps nothing on disk: Faust would make three empty folders wherever the user happens to stand."""
-
-    def _create_directories(self) -> None:
-        """For tables on disk, of which there are none."""
-
-
 def make_app(app_id: str, brokers: Sequence[str], settings: Ingest, *, embedded: bool) -> Any:
     """One consumer group. Topics are made beforehand; Faust declares nothing and serves nothing."""
-    app = _App(
+    app: Any = faust.App(
         app_id,
         broker=";".join(f"kafka://{broker}" for broker in brokers),
         store="memory://",
@@ -47,6 +40,8 @@ def make_app(app_id: str, brokers: Sequence[str], settings: Ingest, *, embedded:
         stream_wait_empty=True,
         loop=asyncio.get_running_loop(),
     )
+    # For tables on disk, of which there are none: three empty folders wherever the user happens to stand.
+    app._create_directories = lambda: None  # noqa: SLF001 - Faust has no setting for it
     transport = EmbeddedTransport if embedded else DirectTransport
     app.transport = transport(app.conf.broker_consumer, app)
     return app

@@ -22,7 +22,8 @@ class Question:
     `min_position`: source -> position the answer should cover. `max_staleness_ms`: wait until
     everything that reached the raw log so long ago is covered. Both waits end after `wait_seconds`,
     and the evidence says whether they were met. `claims`: the caller's verified claims, for views
-    that declare one. `profile` only labels metrics.
+    that declare one. `profile` only labels metrics. `explain`: the explanation names the row of every
+    candidate, not only of those that were looked at, which takes a millisecond.
     """
 
     query: str
@@ -36,6 +37,7 @@ class Question:
     wait_seconds: float = 2.0
     claims: Mapping[str, str] = field(default_factory=dict)
     profile: str = ""
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Found:
 
     document: str
     key: str
+    """Empty if the candidate was not looked at, or is gone."""
     chunk_id: str
     channel: Channel
     rank: int

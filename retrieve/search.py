@@ -19,7 +19,7 @@ from core.errors import ConfigurationError
 from core.keys import RowKey
 from core.state import Json
 from embed.encoder import Encoder
-from embed.model import Candidate, Manifest, Scope, Sparse, StoredChunk, Vector, manifest_id
+from embed.model import Manifest, Scope, Sparse, StoredChunk, Vector, manifest_id
 from retrieve.fusion import fuse
 from retrieve.join import Verdict, listed
 from retrieve.live import Live, LiveIndex, Marks
@@ -73,6 +73,8 @@ class Search:
     fingerprints: dict[str, str] = field(default_factory=dict)
     """By document."""
     sparse: Sparse | None = None
+    explain: bool = False
+    """Tell of every candidate whose it is, not only of those that were looked at."""
     timings: dict[str, float] = field(default_factory=dict)
 
 
@@ -112,33 +114,30 @@ class Searcher:
         if not search.lives:
             self._begin(search)
         limit = min(limit, DEEPEST)
-        chunks: dict[UUID, tuple[Live, StoredChunk]] = {}
+        homes: dict[UUID, Live] = {}
         cosines: dict[UUID, float] = {}
         rankings: dict[tuple[Channel, str], list[tuple[float, UUID]]] = {}
         full = False
         with _timed(search.timings, "search"):
             for live in search.lives:
                 fingerprint = search.fingerprints[live.document]
-                dense = live.collection.search_dense(
-                    search.dense[fingerprint], search.scope, search.filters, limit
-                )
-                cosines.update((found.chunk.id, found.score) for found in dense)
-                sparse: list[Candidate] = []
-                if search.sparse is not None and search.sparse.indices:
-                    sparse = live.collection.search_sparse(search.sparse, search.scope, search.filters, limit)
-                full = full or limit in (len(dense), len(sparse))
+                queries: list[Vector | Sparse] = [search.dense[fingerprint]]
+                queries += [search.sparse] if search.sparse is not None else []
+                found = live.collection.search(queries, search.scope, search.filters, limit)
+                full = full or any(len(part) == limit for part in found)
+                cosines.update((one.id, one.score) for one in found[0])
                 # Scores of one channel compare across documents: cosines of one encoder do, and BM25
                 # as far as two corpora resemble each other, which beats giving each document one turn.
-                for ranking, part in ((("dense", fingerprint), dense), (("sparse", ""), sparse)):
-                    ranked = rankings.setdefault(ranking, [])  # type: ignore[arg-type]  # literals of Channel
-                    for found in part:
-                        chunks[found.chunk.id] = (live, found.chunk)
-                        ranked.append((-found.score, found.chunk.id))
+                channels: list[tuple[Channel, str]] = [("dense", fingerprint), ("sparse", "")]
+                for ranking, part in zip(channels, found, strict=False):
+                    homes.update((one.id, live) for one in part)
+                    rankings.setdefault(ranking, []).extend((-one.score, one.id) for one in part)
         for ranked in rankings.values():
             ranked.sort()
         fused = fuse([[one for _, one in ranked] for ranked in rankings.values()])
         with _timed(search.timings, "manifests"):
-            checked = self._check(search, [chunks[one] for one, _ in fused], want)
+            chunks = self._chunks(homes) if search.explain else {}
+            checked = self._check(search, [(homes[one], one) for one, _ in fused], chunks, want)
         with _timed(search.timings, "relevance"):
             self._complete(search, checked, cosines)
         ranked_all = tuple(
@@ -149,7 +148,14 @@ class Searcher:
             ranked_all,
             exhausted=len(checked) == len(fused) and (not full or limit == DEEPEST),
             channels=tuple(
-                Found(chunks[one][0].document, chunks[one][1].key, str(one), channel, rank, -score)
+                Found(
+                    homes[one].document,
+                    chunks[one].key if one in chunks else "",
+                    str(one),
+                    channel,
+                    rank,
+                    -score,
+                )
                 for (channel, _), ranked in rankings.items()
                 for rank, (score, one) in enumerate(ranked, start=1)
             ),
@@ -170,26 +176,43 @@ class Searcher:
             search.sparse = self._sparse_of(search.query)
 
     def _check(
-        self, search: Search, candidates: Sequence[tuple[Live, StoredChunk]], want: int
+        self,
+        search: Search,
+        candidates: Sequence[tuple[Live, UUID]],
+        chunks: dict[UUID, StoredChunk],
+        want: int,
     ) -> list[tuple[Live, StoredChunk, Manifest | None, Verdict]]:
-        """Candidates in order with their manifests, until `want` of them count."""
+        """Candidates in order with their manifests, until `want` of them count; adds to `chunks`."""
         manifests: dict[tuple[str, str], Manifest | None] = {}
         checked: list[tuple[Live, StoredChunk, Manifest | None, Verdict]] = []
         counting = 0
         while counting < want and len(checked) < len(candidates):
             part = candidates[len(checked) : len(checked) + want - counting]
+            chunks |= self._chunks({one: live for live, one in part if one not in chunks})
             for live in search.lives:
-                keys = {chunk.key for at, chunk in part if at is live} - {
+                keys = {chunks[one].key for at, one in part if at is live and one in chunks} - {
                     key for document, key in manifests if document == live.document
                 }
                 if keys:
                     manifests |= self._manifests(live, keys)
-            for live, chunk in part:
+            for live, one in part:
+                chunk = chunks.get(one)
+                if chunk is None:  # dropped since it was found: something took its place
+                    checked.append((live, StoredChunk(one, "", "", -1, {}), None, Verdict.REPLACED))
+                    continue
                 manifest = manifests[live.document, chunk.key]
-                verdict = listed(chunk.id, chunk.version, manifest, search.scope)
+                verdict = listed(one, chunk.version, manifest, search.scope)
                 counting += verdict.counts
                 checked.append((live, chunk, manifest, verdict))
         return checked
+
+    @staticmethod
+    def _chunks(homes: Mapping[UUID, Live]) -> dict[UUID, StoredChunk]:
+        """Those that are still there."""
+        found: dict[UUID, StoredChunk] = {}
+        for live in {live.name: live for live in homes.values()}.values():
+            found |= live.collection.chunks([one for one, at in homes.items() if at is live])
+        return found
 
     def _manifests(self, live: Live, keys: set[str]) -> dict[tuple[str, str], Manifest | None]:
         ids = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from aiokafka import AIOKafkaProducer
 
 from core.errors import ConfigurationError
+from core.failpoint import failpoint
 from core.keys import TableId
 from core.settings import KafkaLog, Settings
 from core.state import Truncate, encode_state
@@ -69,6 +70,7 @@ async def open_epoch(step: Resync) -> None:
     """Write it. TransientError if the broker does not answer: run it again."""
     sources = sources_topic(step.app)
     await write_registry(step.brokers, sources, [encode_source(replace(step.record, resyncing=True))])
+    failpoint("resync_marked")
     key, value = encode_state(Truncate(version(step.record.epoch, 0)))
     producer = AIOKafkaProducer(bootstrap_servers=list(step.brokers), acks="all")
     await producer.start()
@@ -77,7 +79,9 @@ async def open_epoch(step: Resync) -> None:
             await producer.send_and_wait(state_topic(step.app, step.table), value, key, partition=partition)
     finally:
         await producer.stop()
+    failpoint("resync_truncated")
     TopicsAdmin(step.brokers).reset(resolve_group(step.app), step.record.topic, step.start)
+    failpoint("resync_reset")
     await write_registry(step.brokers, sources, [encode_source(step.record)])
 
 

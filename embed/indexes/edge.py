@@ -25,7 +25,7 @@ from embed import payload as codec
 from embed.index import Collection, Drop, Swap
 from embed.indexes.folder import Ownership, read_json, sync_folder, write_json
 from embed.indexes.points import Points, batches, visible
-from embed.model import ChunkPoint, Covered, Scope, Sparse, Vector
+from embed.model import Candidate, ChunkPoint, Covered, Scope, Sparse, Vector
 from embed.payload import Payload
 
 _ops = edge.UpdateOperation
@@ -117,25 +117,26 @@ class EdgeCollection(Points):
             self._shard.close()
 
     def _nearest(
-        self, query: Vector | Sparse, scope: Scope, filters: Mapping[str, Many[Json]], limit: int
-    ) -> list[tuple[UUID, Payload, float]]:
-        params = None
-        if isinstance(query, Sparse):
-            sparse = edge.SparseVector(list(query.indices), list(query.values))
-            asked = edge.Query.Nearest(sparse, using=codec.SPARSE)
-            params = edge.SearchParams(idf=edge.IdfParams(corpus=_must(visible(scope, {}))))
-        else:
-            asked = edge.Query.Nearest(cast("list[float]", query), using=codec.DENSE)
-        request = edge.QueryRequest(
-            limit=limit,
-            query=asked,
-            filter=_must(visible(scope, filters)),
-            params=params,
-            with_payload=list(codec.CHUNK_FIELDS),
-        )
+        self,
+        queries: Sequence[Vector | Sparse],
+        scope: Scope,
+        filters: Mapping[str, Many[Json]],
+        limit: int,
+    ) -> list[list[Candidate]]:
+        only, corpus = _must(visible(scope, filters)), _must(visible(scope, {}))
+        requests = []
+        for query in queries:
+            params = None
+            if isinstance(query, Sparse):
+                sparse = edge.SparseVector(list(query.indices), list(query.values))
+                asked = edge.Query.Nearest(sparse, using=codec.SPARSE)
+                params = edge.SearchParams(idf=edge.IdfParams(corpus=corpus))
+            else:
+                asked = edge.Query.Nearest(cast("list[float]", query), using=codec.DENSE)
+            requests.append(edge.QueryRequest(limit=limit, query=asked, filter=only, params=params))
         with self._border():
-            found: list[Any] = self._shard.query(request)
-        return [(point.id, point.payload, point.score) for point in found]
+            found: list[list[Any]] = self._shard.query_batch(edge.QueryBatchRequest(requests))
+        return [[Candidate(point.id, point.score) for point in points] for points in found]
 
     def _page(
         self, after: UUID | None, limit: int, kinds: list[str], below: int | None, fields: list[str] | None

@@ -27,7 +27,7 @@ from core.state import Json
 from embed import payload as codec
 from embed.index import Collection, Drop, Swap
 from embed.indexes.points import Points, batches, visible
-from embed.model import ChunkPoint, Covered, Manifest, Scope, Sparse, Vector
+from embed.model import Candidate, ChunkPoint, Covered, Manifest, Scope, Sparse, Vector
 from embed.payload import Payload
 
 OLDEST: Final = (1, 19)
@@ -98,26 +98,28 @@ class QdrantCollection(Points):
         """Nothing to do: every write waited for the server's write-ahead log."""
 
     def _nearest(
-        self, query: Vector | Sparse, scope: Scope, filters: Mapping[str, Many[Json]], limit: int
-    ) -> list[tuple[UUID, Payload, float]]:
-        asked: list[float] | models.SparseVector
-        if isinstance(query, Sparse):
-            asked = models.SparseVector(indices=list(query.indices), values=list(query.values))
-            corpus = models.IdfCorpusParams(corpus=models.Filter(must=_visible(scope, {})))
-            using, params = codec.SPARSE, models.SearchParams(idf=corpus)
-        else:
-            asked, using, params = query.tolist(), codec.DENSE, None
+        self,
+        queries: Sequence[Vector | Sparse],
+        scope: Scope,
+        filters: Mapping[str, Many[Json]],
+        limit: int,
+    ) -> list[list[Candidate]]:
+        only = models.Filter(must=_visible(scope, filters))
+        corpus = models.IdfCorpusParams(corpus=models.Filter(must=_visible(scope, {})))
+        requests = []
+        for query in queries:
+            asked: list[float] | models.SparseVector
+            if isinstance(query, Sparse):
+                asked = models.SparseVector(indices=list(query.indices), values=list(query.values))
+                using, params = codec.SPARSE, models.SearchParams(idf=corpus)
+            else:
+                asked, using, params = query.tolist(), codec.DENSE, None
+            requests.append(
+                models.QueryRequest(query=asked, using=using, filter=only, params=params, limit=limit)
+            )
         with _border(f"collection {self.name}"):
-            found = self._client.query_points(
-                self.name,
-                query=asked,
-                using=using,
-                query_filter=models.Filter(must=_visible(scope, filters)),
-                search_params=params,
-                limit=limit,
-                with_payload=codec.CHUNK_FIELDS,
-            ).points
-        return [(UUID(str(point.id)), point.payload or {}, point.score) for point in found]
+            found = self._client.query_batch_points(self.name, requests)
+        return [[Candidate(UUID(str(point.id)), point.score) for point in one.points] for one in found]
 
     def _page(
         self, after: UUID | None, limit: int, kinds: list[str], below: int | None, fields: list[str] | None

@@ -137,7 +137,7 @@ def direct(collection: Collection, encoder: Encoder, texts: Sequence[str]) -> li
     spent = []
     for text in texts:
         begun = time.perf_counter()
-        collection.search_dense(encoder.encode([text], kind="query")[0], NOBODY, {}, 6)
+        collection.search([encoder.encode([text], kind="query")[0]], NOBODY, {}, 6)[0]
         spent.append((time.perf_counter() - begun) * 1000)
         time.sleep(0.002)
     return spent

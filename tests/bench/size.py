@@ -34,6 +34,7 @@ def run() -> dict[str, object]:
                 "install",
                 "-q",
                 "--disable-pip-version-check",
+                "--no-compile",
             ]
             done = subprocess.run(
                 [*command, *options, "--require-hashes", "-r", str(ROOT / "requirements" / lock)],
@@ -44,6 +45,8 @@ def run() -> dict[str, object]:
             )
             if done.returncode:
                 raise RuntimeError(f"pip could not install {lock}: {done.stderr[-1500:]}")
+        # As `make setup` does: what is imported, and nothing else.
+        subprocess.run([str(home / "bin" / "python"), "-m", "infra.bytecode"], cwd=ROOT, check=True)
         version = f"python{sys.version_info.major}.{sys.version_info.minor}"
         site = packages(home / "lib" / version / "site-packages")
         return {

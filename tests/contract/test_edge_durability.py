@@ -110,7 +110,7 @@ def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
             assert set(collection.chunks(expected.chunks)) == set(expected.chunks), f"row {n}"
             dropped: UUID = chunk(n, 9).chunk.id
             assert collection.chunks([dropped]) == {}, "what was deleted stays deleted"
-        assert len(collection.search_dense(np.ones(4, np.float32), Scope(None), {}, 50)) == 50
+        assert len(collection.search([np.ones(4, np.float32)], Scope(None), {}, 50)[0]) == 50
         index.close()
     assert written > 30
 
@@ -135,7 +135,7 @@ def test_reopening_keeps_everything(tmp_path: Path) -> None:
     assert (again.dimensions, again.counts()) == (4, Counts(1, 1))
     assert again.covered() == [Covered("t", 3, 9, 8, "p", 7)]
     # The corpus statistics and payload indexes are there again, too.
-    assert len(again.search_sparse(Sparse((1,), (1.0,)), Scope(None), {}, 5)) == 1
+    assert len(again.search([Sparse((1,), (1.0,))], Scope(None), {}, 5)[0]) == 1
     assert second.open("g1").counts() == Counts(0, 0)
     second.close()
 
@@ -147,9 +147,9 @@ def test_optimizing_changes_no_answer(tmp_path: Path) -> None:
     assert isinstance(collection, EdgeCollection)
     collection.write_chunks([chunk(n, 0) for n in range(300)])
     asked = np.asarray([1, 20, 0, 0], np.float32)
-    before = collection.search_dense(asked, Scope(None), {}, 5)
+    before = collection.search([asked], Scope(None), {}, 5)[0]
     collection.optimize()
-    assert collection.search_dense(asked, Scope(None), {}, 5) == before
+    assert collection.search([asked], Scope(None), {}, 5)[0] == before
     assert collection.counts() == Counts(0, 300)
     index.close()
 
@@ -180,7 +180,7 @@ def test_a_collection_dropped_under_a_reader_is_a_configuration_error(tmp_path: 
         def read(reader: EdgeCollection) -> str:
             try:
                 while True:
-                    assert len(reader.search_dense(np.ones(4, np.float32), Scope(None), {}, 5)) == 5
+                    assert len(reader.search([np.ones(4, np.float32)], Scope(None), {}, 5)[0]) == 5
             except ConfigurationError as error:
                 return str(error)
 

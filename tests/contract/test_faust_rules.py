@@ -10,6 +10,7 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -116,6 +117,24 @@ def test_bytes_arrive_as_they_are_and_none_of_them_is_an_error() -> None:
 
     with log_of() as brokers:
         asyncio.run(test(brokers))
+
+
+def test_a_worker_leaves_nothing_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Faust of itself makes a folder for tables there, one for each consumer group."""
+
+    async def test(brokers: list[str]) -> None:
+        async def body(app: Any, stream: Any) -> None:
+            async for batch in batches(app, stream, 10, 0.001):
+                ack(app, batch)
+
+        await fill(brokers, values(3))
+        async with app_on(brokers, body) as app:
+            assert app.started
+
+    monkeypatch.chdir(tmp_path)
+    with log_of() as brokers:
+        asyncio.run(test(brokers))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_batches_take_what_is_queued_at_once_and_never_more_than_asked_for() -> None:

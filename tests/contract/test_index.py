@@ -8,7 +8,7 @@ from dataclasses import replace
 from math import log
 from pathlib import Path
 from threading import Barrier, RLock
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4, uuid5
 
 import numpy as np
@@ -21,10 +21,11 @@ from embed.index import Collection, Counts, Drop, Index, Swap
 from embed.indexes.edge import EdgeIndex
 from embed.indexes.qdrant import QdrantIndex
 from embed.memory_index import MemoryIndex
-from embed.model import Chunk, ChunkPoint, Covered, Manifest, Scope, Sparse, Vector
+from embed.model import Chunk, ChunkPoint, Covered, Manifest, Scope, Sparse, StoredChunk, Vector
+from tests.qdrant_server.server import QdrantServer
 
 SERVER = os.environ.get("TAILRACE_TEST_QDRANT_URL")
-KINDS = ["memory", "edge", "qdrant-local", *(["qdrant-server"] if SERVER else [])]
+KINDS = ["memory", "edge", "qdrant-local", "qdrant-socket", *(["qdrant-server"] if SERVER else [])]
 ALL = Scope(None)
 TOP = 2**53 - 1
 D = 8
@@ -50,6 +51,14 @@ class OneAtATime:
         return call
 
 
+@pytest.fixture(scope="session")
+def socket_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Qdrant's REST over Edge, so that every call of the adapter crosses a socket."""
+    server = QdrantServer(tmp_path_factory.mktemp("qdrant"))
+    yield server.start()
+    server.stop()
+
+
 @pytest.fixture(params=KINDS)
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
     made: Index
@@ -60,6 +69,8 @@ def index(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Index]:
     elif request.param == "qdrant-local":
         local: Any = OneAtATime(QdrantClient(":memory:"))
         made = QdrantIndex(local)
+    elif request.param == "qdrant-socket":
+        made = QdrantIndex(request.getfixturevalue("socket_url"))
     else:
         assert SERVER is not None
         made = QdrantIndex(SERVER, api_key=os.environ.get("TAILRACE_TEST_QDRANT_API_KEY"))
@@ -131,6 +142,20 @@ def manifest(version: int = 1, **changes: Any) -> Manifest:
     return replace(made, **changes)
 
 
+class Hit(NamedTuple):
+    chunk: StoredChunk
+    score: float
+
+
+def search(
+    collection: Collection, query: Vector | Sparse, scope: Scope, filters: Mapping[str, Any], limit: int
+) -> list[Hit]:
+    """One query's, with what was found."""
+    [best] = collection.search([query], scope, filters, limit)
+    chunks = collection.chunks([one.id for one in best])
+    return [Hit(chunks[one.id], one.score) for one in best]
+
+
 def put(collection: Collection, *manifests: Manifest) -> None:
     assert collection.swap_manifests([Swap(m, None) for m in manifests]) == {m.id for m in manifests}
 
@@ -148,7 +173,7 @@ def test_create_is_idempotent_and_holds_the_dimension(index: Index, name: str) -
     with pytest.raises(ConfigurationError, match=r"dimensions"):
         opened.write_chunks([chunk(dense=np.ones(D + 1, np.float32))])
     with pytest.raises(ConfigurationError, match=r"dimensions"):
-        opened.search_dense(np.ones(D - 1, np.float32), ALL, {}, 1)
+        opened.search([np.ones(D - 1, np.float32)], ALL, {}, 1)
 
 
 def test_a_dropped_collection_is_gone_with_its_alias(index: Index, name: str) -> None:
@@ -323,11 +348,29 @@ def test_a_drop_spares_what_was_written_since(collection: Collection) -> None:
 def test_dense_search_orders_by_cosine(collection: Collection) -> None:
     points = [chunk(dense=unit(1, n), text=str(n)) for n in (3, 0, 1, 2)]
     collection.write_chunks(points)
-    found = collection.search_dense(unit(1), ALL, {}, 3)
+    found = search(collection, unit(1), ALL, {}, 3)
     assert [hit.chunk.text for hit in found] == ["0", "1", "2"]
     assert [hit.score for hit in found] == pytest.approx([1, 2**-0.5, 5**-0.5], abs=1e-5)
-    assert found[0].chunk == collection.chunks([found[0].chunk.id])[found[0].chunk.id]
-    assert len(collection.search_dense(unit(1), ALL, {}, 100)) == 4
+    assert len(search(collection, unit(1), ALL, {}, 100)) == 4
+
+
+def test_several_queries_are_answered_in_their_order(collection: Collection) -> None:
+    a, b = (
+        chunk(dense=unit(1), sparse=Sparse((1,), (1.0,))),
+        chunk(dense=unit(0, 1), sparse=Sparse((2,), (1.0,))),
+    )
+    collection.write_chunks([a, b])
+    queries: list[Vector | Sparse] = [
+        unit(0, 1),
+        Sparse((), ()),
+        Sparse((1,), (1.0,)),
+        unit(1),
+        Sparse((9,), (1.0,)),
+    ]
+    found = collection.search(queries, ALL, {}, 1)
+    assert [[one.id for one in best] for best in found] == [[b.chunk.id], [], [a.chunk.id], [a.chunk.id], []]
+    assert collection.search([], ALL, {}, 1) == []
+    assert collection.search([Sparse((), ())], ALL, {}, 1) == [[]]
 
 
 def bm25(having: int, of: int) -> float:
@@ -343,7 +386,7 @@ def test_sparse_search_weighs_by_the_scopes_own_corpus(collection: Collection) -
     ]
     collection.write_chunks(mine)
     asked, scope = Sparse((1, 2), (1.0, 1.0)), Scope("a")
-    before = collection.search_sparse(asked, scope, {}, 10)
+    before = search(collection, asked, scope, {}, 10)
     assert [hit.chunk.text for hit in before] == ["rare", "common"], "a common token is needed"
     expected = [0.5 * bm25(1, 3) + bm25(2, 3), 2 * bm25(2, 3)]
     assert [hit.score for hit in before] == pytest.approx(expected, rel=1e-5)
@@ -351,20 +394,20 @@ def test_sparse_search_weighs_by_the_scopes_own_corpus(collection: Collection) -
     hidden = [chunk(tenant=tenant, sparse=Sparse((1,), (9.0,))) for tenant in ["b"] * 50 + [None] * 50]
     unread = [chunk(tenant="a", groups=("g",), sparse=Sparse((1,), (9.0,))) for _ in range(50)]
     collection.write_chunks([*hidden, *unread])
-    after = collection.search_sparse(asked, scope, {}, 10)
+    after = search(collection, asked, scope, {}, 10)
     # Rows that the caller may not read never move a score.
     assert [hit.chunk.text for hit in after] == ["rare", "common"]
     assert [hit.score for hit in after] == pytest.approx(expected, rel=1e-5)
-    assert [hit.chunk.text for hit in collection.search_sparse(asked, scope, {}, 1)] == ["rare"]
-    assert collection.search_sparse(Sparse((), ()), scope, {}, 10) == []
-    assert collection.search_sparse(Sparse((99,), (1.0,)), scope, {}, 10) == []
+    assert [hit.chunk.text for hit in search(collection, asked, scope, {}, 1)] == ["rare"]
+    assert search(collection, Sparse((), ()), scope, {}, 10) == []
+    assert search(collection, Sparse((99,), (1.0,)), scope, {}, 10) == []
 
 
 def test_a_filter_narrows_the_hits_but_not_the_corpus(collection: Collection) -> None:
     collection.write_chunks(
         [chunk(metadata={"lang": lang}, sparse=Sparse((1,), (1.0,))) for lang in ("de", "en", "en")]
     )
-    (hit,) = collection.search_sparse(Sparse((1,), (1.0,)), ALL, {"lang": ["de"]}, 10)
+    (hit,) = search(collection, Sparse((1,), (1.0,)), ALL, {"lang": ["de"]}, 10)
     assert hit.score == pytest.approx(bm25(3, 3), rel=1e-5)
 
 
@@ -394,8 +437,8 @@ def test_a_scope_sees_its_own_rows_only(collection: Collection) -> None:
         point = chunk(tenant=tenant, groups=groups)
         collection.write_chunks([point])
         for hits in (
-            collection.search_dense(unit(1), scope, {}, 10),
-            collection.search_sparse(point.sparse, scope, {}, 10),
+            search(collection, unit(1), scope, {}, 10),
+            search(collection, point.sparse, scope, {}, 10),
         ):
             assert [hit.chunk.id for hit in hits] == [point.chunk.id] * seen, (tenant, groups, scope)
         collection.drop_chunks([Drop((point.chunk.id,), 2)])
@@ -431,8 +474,8 @@ def test_filters_take_any_of_the_allowed_values(collection: Collection) -> None:
         point = chunk(metadata=metadata)
         collection.write_chunks([point])
         for hits in (
-            collection.search_dense(unit(1), ALL, filters, 10),
-            collection.search_sparse(point.sparse, ALL, filters, 10),
+            search(collection, unit(1), ALL, filters, 10),
+            search(collection, point.sparse, ALL, filters, 10),
         ):
             assert [hit.chunk.id for hit in hits] == [point.chunk.id] * seen, (metadata, filters)
         collection.drop_chunks([Drop((point.chunk.id,), 2)])
@@ -442,8 +485,8 @@ def test_only_chunks_are_hits(collection: Collection) -> None:
     collection.write_chunks([chunk(tenant="acme")])
     put(collection, *(manifest(tenant="acme", groups=None) for _ in range(5)))
     collection.cover([Covered("t", n, 1, 1, "", 0) for n in range(5)])
-    assert len(collection.search_dense(unit(1), Scope("acme"), {}, 100)) == 1
-    assert len(collection.search_sparse(Sparse((7,), (1.0,)), Scope("acme"), {}, 100)) == 1
+    assert len(search(collection, unit(1), Scope("acme"), {}, 100)) == 1
+    assert len(search(collection, Sparse((7,), (1.0,)), Scope("acme"), {}, 100)) == 1
 
 
 def test_scrolling_gives_every_manifest_once_in_order(collection: Collection) -> None:
@@ -523,7 +566,7 @@ def test_collections_do_not_mix(index: Index, name: str) -> None:
     put(a, made := manifest())
     assert (a.counts(), b.counts()) == (Counts(1, 1), Counts(0, 0))
     assert b.manifests([made.id]) == {}
-    assert b.search_dense(unit(1), ALL, {}, 5) == []
+    assert b.search([unit(1)], ALL, {}, 5) == [[]]
 
 
 def worker(
@@ -572,7 +615,7 @@ def test_no_listed_chunk_is_lost_to_workers_that_wake_up_late(collection: Collec
 def test_searches_and_writes_run_side_by_side(collection: Collection) -> None:
     with ThreadPoolExecutor(4) as pool:
         writes = [pool.submit(collection.write_chunks, [chunk() for _ in range(20)]) for _ in range(10)]
-        reads = [pool.submit(collection.search_dense, unit(1), ALL, {}, 5) for _ in range(40)]
+        reads = [pool.submit(search, collection, unit(1), ALL, {}, 5) for _ in range(40)]
         for write in writes:
             write.result()
         assert all(len(read.result()) <= 5 for read in reads)

@@ -1,0 +1,233 @@
+"""`tailrace worker` and `tailrace serve` as two processes that share nothing but Kafka and an index server.
+
+Each is killed while the others go on. The server is the tests' own: Qdrant's REST over Edge.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import yaml
+
+from infra.stack import Stack
+from infra.stack.ports import LOOPBACK, free_ports
+from infra.stack.processes import Command, Process, tail, wait_until
+from infra.stack.service import apply_topics
+from infra.stack.settings import REPOSITORY
+from tests.e2e.load import Workload, check_answers
+from tests.e2e.oracle import check_all, check_points
+from tests.e2e.support import HASHING, Api, eventually, groups, lag, one_stack, position, say, wait_arrived
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+
+
+class Program(Process):
+    """One process of the deployment, started as a user would start it."""
+
+    def __init__(self, stack: Stack, name: str, argv: Sequence[str]) -> None:
+        super().__init__(name, stack.settings.directory / "run" / f"two-{name}.json")
+        self.log = stack.settings.logs / f"two-{name}.log"
+        self._argv = [sys.executable, "-m", *argv]
+
+    def launch(self) -> bool:
+        if self.is_running():
+            return False
+        self.spawn(Command(self._argv, self.log, environ=dict(os.environ), cwd=REPOSITORY))
+        return True
+
+    def wait_ready(self, timeout_s: float = 60.0) -> None:
+        """Only the service says when it is ready: see `World.wait_ready`."""
+        wait_until(self.is_running, timeout_s=timeout_s, what=self.name)
+
+    def said(self) -> str:
+        return f"{self.name}: {'running' if self.is_running() else 'ended'}\n{tail(self.log)}"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    stack: Stack
+    api: Api
+    index: Program
+    worker: Program
+    serve: Program
+    index_url: str
+
+    def wait_ready(self) -> None:
+        eventually(
+            lambda: self.api.ready() == 200,
+            within_s=60,
+            what=lambda: "\n".join(one.said() for one in (self.index, self.worker, self.serve)),
+        )
+
+    def check(self) -> None:
+        """Everything has arrived: state, entries and documents over HTTP, and every point of the index."""
+        say(f"arrived after {wait_arrived(self.stack, self.api):.1f} s")
+        check_all(self.stack, self.api)
+        for document in ("articles", "products"):
+            # What is no longer listed is dropped after the answer has changed: once all is committed.
+            eventually(
+                lambda document=document: not lag(self.stack, groups(self.stack)[document]),  # type: ignore[misc]
+                within_s=30,
+                what=self.worker.said,
+            )
+            check_points(
+                self.stack,
+                document,
+                self._points(f"{self.stack.settings.app}-{document}"),
+                unlisted_too=False,
+            )
+
+    def _points(self, alias: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """By the server's own pages; the alias is a collection's name to it."""
+        after: str | None = None
+        while True:
+            body = {"limit": 1000, "offset": after, "with_payload": True}
+            answer = httpx2.post(
+                f"{self.index_url}/collections/{alias}/points/scroll", json=body, trust_env=False, timeout=30
+            )
+            found = answer.raise_for_status().json()["result"]
+            yield from ((one["id"], one["payload"]) for one in found["points"])
+            after = found["next_page_offset"]
+            if after is None:
+                return
+
+
+def configure(stack: Stack, index_url: str) -> Path:
+    """The stack's configuration with the index on a server."""
+    tree = yaml.safe_load(stack.settings.config_path.read_text(encoding="utf-8"))
+    tree["index"] = {"kind": "qdrant", "url": index_url}
+    path = stack.settings.directory / "two.yaml"
+    path.write_text(yaml.safe_dump(tree), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Everything up, the shop snapshotted in; the service was there before the first worker."""
+    with contextlib.ExitStack() as after:
+        stack = after.enter_context(one_stack(tmp_path_factory.mktemp("two"), HASHING))
+        stack.up(with_tailrace=False)
+        (port,) = free_ports(1)
+        config = configure(stack, f"http://{LOOPBACK}:{port}")
+        apply_topics(config)
+        folder = str(stack.settings.directory / "server")
+        index = Program(stack, "index", ["tests.qdrant_server", "--dir", folder, "--port", str(port)])
+        worker, serve = (
+            Program(stack, name, ["tailrace", name, "--config", str(config)]) for name in ("worker", "serve")
+        )
+        api = after.enter_context(Api(stack.http_url))
+        made = World(stack, api, index, worker, serve, f"http://{LOOPBACK}:{port}")
+        for one in (index, worker, serve):
+            after.callback(one.stop)
+        index.launch()
+        serve.launch()
+        eventually(lambda: api.ready() == 503, within_s=30, what=serve.said)
+        worker.launch()
+        made.wait_ready()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def running(world: World) -> None:
+    """Each test finds everything up, whatever the one before it left."""
+    for one in (world.index, world.worker, world.serve):
+        one.launch()
+    world.wait_ready()
+
+
+def wait_newer(workload: Workload, times: int) -> None:
+    """Until answers have moved on: what stopped works again."""
+    for _ in range(times):
+        newest = max((seen.position for seen in workload.seen), default=-1)
+        eventually(
+            lambda newest=newest: any(seen.position > newest for seen in workload.seen[-50:]),  # type: ignore[misc]
+            within_s=60,
+            what="answers stay as they are",
+        )
+
+
+def test_the_service_becomes_ready_when_the_other_process_has_loaded_the_snapshot(world: World) -> None:
+    world.check()
+
+
+def test_an_edit_changes_the_answer_and_what_is_deleted_is_never_cited(world: World) -> None:
+    stack, api = world.stack, world.api
+    stack.sql(
+        "INSERT INTO articles VALUES (500001, 'Zephyrlamp', 'The zephyrlamp burns ten hours.', 'care', 'en',"
+        " true, now())"
+    )
+    asked, every = "The zephyrlamp burns how many hours?", ("ninety", "seventy", "fifty")
+    for said in every:
+        stack.sql("UPDATE articles SET body = %s WHERE id = 500001", [f"The zephyrlamp burns {said} hours."])
+        answer = api.chat(asked, min_position=position(stack))
+        assert answer["tailrace"]["freshness"]["reached_min_position"]
+        assert [one["key"] for one in answer["tailrace"]["citations"]] == ["500001"]
+        assert [one for one in every if one in json.dumps(answer)] == [said]
+    stack.sql("DELETE FROM articles WHERE id = 500001")
+    deleted = position(stack)
+    for _ in range(20):
+        answer = api.chat(asked, min_position=deleted)
+        assert "500001" not in {one["key"] for one in answer["tailrace"]["citations"]}
+        assert "zephyrlamp burns" not in answer["choices"][0]["message"]["content"]
+    assert api.document("articles", 500001) is None
+
+
+def test_a_killed_worker_leaves_the_service_answering_and_loses_nothing(world: World) -> None:
+    stack = world.stack
+    workload = Workload(stack, first_key=100_000, seed=21)
+    with workload.running():
+        for _ in range(3):
+            workload.wait_commits(60)
+            assert world.worker.kill()
+            waiting = sum(lag(stack, group) for group in groups(stack).values())
+            say(f"killed the worker: {waiting} records uncommitted")
+            assert waiting > 0, "not exercised: it was idle"
+            workload.wait_answers(20)
+            assert world.worker.launch()
+            wait_newer(workload, 3)
+    assert workload.unavailable == 0, "the service was away while only the worker was"
+    world.check()
+    check_answers(workload, at_least=100)
+
+
+def test_a_killed_service_leaves_the_worker_working_and_comes_back_whole(world: World) -> None:
+    stack = world.stack
+    workload = Workload(stack, first_key=200_000, seed=22)
+    with workload.running():
+        for _ in range(2):
+            workload.wait_commits(60)
+            workload.wait_answers(20)
+            assert world.serve.kill()
+            workload.wait_commits(60)
+            assert world.worker.is_running()
+            assert world.serve.launch()
+            world.wait_ready()
+            wait_newer(workload, 3)
+    assert workload.unavailable > 0, "not exercised: no question met a dead service"
+    world.check()
+    check_answers(workload, at_least=100)
+
+
+def test_a_killed_index_server_is_waited_for_by_both(world: World) -> None:
+    stack = world.stack
+    pids = world.worker.pid, world.serve.pid
+    workload = Workload(stack, first_key=300_000, seed=23)
+    with workload.running():
+        for _ in range(2):
+            workload.wait_commits(60)
+            workload.wait_answers(20)
+            assert world.index.kill()
+            workload.wait_commits(60)
+            assert world.index.launch()
+            wait_newer(workload, 3)
+    assert workload.unavailable > 0, "not exercised: no question met a dead index"
+    world.check()
+    check_answers(workload, at_least=100)
+    assert (world.worker.pid, world.serve.pid) == pids, "a process ended although waiting was enough"
