@@ -1,21 +1,22 @@
-"""From a connector's file to a running connector, or to the reason why it does not run."""
+"""From one connector's file to a running connector, or to the reason why it does not run."""
 
+import os
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
 
-from connectors.masking import masked_text
-from connectors.rest import ConnectClient, ConnectorStatus
+from connectors.apply import apply
+from connectors.diff import OWNER_KEY, Desired, plan
+from connectors.hints import cause
+from connectors.live import ConnectorStatus
+from connectors.rest import ConnectClient
 from connectors.spec import ConnectorSpec
+from connectors.watch import Pace
 from core.errors import ConfigurationError, TransientError
 from core.telemetry import logger
 
+__all__ = ["cause", "deploy", "refuse_violations"]
+
 log = logger(__name__)
-
-_SETTLED: Final = 2
-"""Equal looks in a row: right after a change Connect still shows the state before it."""
-
-_WANTED: Final = {"running": "RUNNING", "paused": "PAUSED", "stopped": "STOPPED"}
 
 
 def deploy(
@@ -23,79 +24,42 @@ def deploy(
     spec: ConnectorSpec,
     *,
     timeout_s: float = 60.0,
+    settle_s: float = 0.4,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
+    environment: Mapping[str, str] = os.environ,
 ) -> ConnectorStatus:
-    """Make Connect run this, and wait until it does. Idempotent.
+    """Make Connect run this, and wait until it does. Idempotent; the owner's mark stays as it is.
 
-    Configuration first, then the state, each verified. Raises ConfigurationError if the file breaks
-    the preset (before anything is sent) or if the connector fails: the message holds the first line
-    of its trace. Raises TransientError if it has not settled within `timeout_s`.
+    Raises ConfigurationError if the file breaks the preset (before anything is sent), if the worker
+    refuses it, or if the connector fails: the message holds its cause. Raises TransientError if it has
+    not settled within `timeout_s`.
     """
+    refuse_violations(spec)
+    made = spec.resolved(environment)
+    live = client.connectors()
+    found = live.get(spec.name)
+    owner = None if found is None else found.config.get(OWNER_KEY)
+    wanted = Desired(spec.name, made.config, spec.state, made.secrets)
+    planned = plan([wanted], {} if found is None else {spec.name: found}, owner=owner)
+    pace = Pace(timeout_s, settle_s, sleep=sleep, clock=clock)
+    (outcome,) = apply(client, planned, pace=pace)
+    if outcome.writes:
+        log.info("connector deployed", connector=spec.name, action=outcome.action, state=outcome.state)
+    if outcome.why is not None:
+        kind = TransientError if outcome.state == "starting" and outcome.trace is None else ConfigurationError
+        raise kind(f"connector {spec.name} {outcome.state}: {outcome.why}; mend that, then deploy again")
+    status = client.status(spec.name)
+    if status is None:
+        raise TransientError(f"connector {spec.name} is gone: deploy again")
+    return status
+
+
+def refuse_violations(spec: ConnectorSpec) -> None:
+    """Raises ConfigurationError that names every rule that the file breaks."""
     if found := spec.violations():
         lines = "\n".join(f"  {violation}" for violation in found)
         raise ConfigurationError(
             f"connector {spec.name} is not deployed:\n{lines}\n"
             "Change the configuration, or name the rule under `accept:` with your reason."
         )
-    config = spec.full_config()
-    before = client.status(spec.name)
-    if _differs(client.config(spec.name), config):
-        client.put_config(spec.name, config)
-        log.info("connector configured", connector=spec.name, new=before is None)
-    _set_state(client, spec, before)
-    return _settle(client, spec, timeout_s=timeout_s, sleep=sleep, clock=clock)
-
-
-def _differs(live: dict[str, str] | None, wanted: dict[str, str]) -> bool:
-    return live is None or {k: v for k, v in live.items() if k != "name"} != wanted
-
-
-def _set_state(client: ConnectClient, spec: ConnectorSpec, before: ConnectorStatus | None) -> None:
-    if spec.state == "paused":
-        client.pause(spec.name)
-    elif spec.state == "stopped":
-        client.stop(spec.name)
-    elif before is not None and before.state in {"PAUSED", "STOPPED"}:
-        client.resume(spec.name)
-    elif before is not None and before.failure is not None:
-        client.restart_failed(spec.name)
-
-
-def _settle(
-    client: ConnectClient,
-    spec: ConnectorSpec,
-    *,
-    timeout_s: float,
-    sleep: Callable[[float], None],
-    clock: Callable[[], float],
-) -> ConnectorStatus:
-    deadline = clock() + timeout_s
-    equal, last = 0, None
-    while clock() < deadline:
-        status = client.status(spec.name)
-        equal = equal + 1 if status is not None and status == last else 1
-        last = status
-        if status is not None and equal >= _SETTLED:
-            if _reached(status, spec):
-                return status
-            if status.failure is not None:
-                raise ConfigurationError(
-                    f"connector {spec.name} failed: {cause(status.failure)};"
-                    " mend that, then deploy again: failed tasks are restarted"
-                )
-        sleep(0.2)
-    state = "unknown" if last is None else f"{last.state}, tasks {[task.state for task in last.tasks]}"
-    raise TransientError(f"connector {spec.name} is not {spec.state} after {timeout_s:.0f} s: {state}")
-
-
-def _reached(status: ConnectorStatus, spec: ConnectorSpec) -> bool:
-    return status.running if spec.state == "running" else status.state == _WANTED[spec.state]
-
-
-def cause(trace: str) -> str:
-    """What a person needs of a Java trace: its first line, and the last `Caused by`, without secrets."""
-    lines = [line.strip() for line in trace.splitlines() if line.strip()]
-    first = lines[0] if lines else "(no trace)"
-    root = next((line for line in reversed(lines) if line.startswith("Caused by:")), None)
-    return masked_text(first if root is None else f"{first} ({root})")

@@ -1,7 +1,6 @@
 """Kafka Connect over REST: the calls we use, their retries, and errors without secrets."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.parse import quote
@@ -9,42 +8,26 @@ from urllib.parse import quote
 import requests
 import stamina
 
+from connectors.live import (
+    ConnectorStatus,
+    Health,
+    LiveConnector,
+    Validation,
+    read_live,
+    read_status,
+)
 from connectors.masking import masked_text
 from core.errors import ConfigurationError, PermanentError, TransientError
 
 _BUSY: Final = frozenset({409, 429, 502, 503, 504})
 """409: the workers are rebalancing, for a second or so after each change."""
 
-
-@dataclass(frozen=True, slots=True)
-class TaskStatus:
-    id: int
-    state: str
-    worker: str
-    trace: str | None = None
+_SLOW_SECONDS: Final = 100.0
+"""For calls that make the worker connect to the database; Connect itself gives them up after 90 s."""
 
 
-@dataclass(frozen=True, slots=True)
-class ConnectorStatus:
-    """States as Connect names them: UNASSIGNED, RUNNING, PAUSED, FAILED, RESTARTING, STOPPED."""
-
-    name: str
-    state: str
-    worker: str
-    tasks: tuple[TaskStatus, ...]
-    trace: str | None = None
-
-    @property
-    def running(self) -> bool:
-        """The connector and at least one task run, and none does anything else."""
-        return self.state == "RUNNING" and bool(self.tasks) and all(t.state == "RUNNING" for t in self.tasks)
-
-    @property
-    def failure(self) -> str | None:
-        """The trace of whatever failed; None if nothing did."""
-        if self.state == "FAILED":
-            return self.trace or "(no trace)"
-        return next((t.trace or "(no trace)" for t in self.tasks if t.state == "FAILED"), None)
+class _LaterError(TransientError):
+    """Worth another try at once; what is raised in the end is a TransientError like others."""
 
 
 class ConnectClient:
@@ -55,12 +38,13 @@ class ConnectClient:
     """
 
     def __init__(self, url: str, *, timeout: float = 10.0, patience: float = 15.0) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._timeout = timeout
         self._patience = patience
         self._session = requests.Session()
         # Proxies of the environment would get the secrets' references and the loopback calls.
         self._session.trust_env = False
+        self._password_keys: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -77,54 +61,113 @@ class ConnectClient:
         """version, commit and kafka_cluster_id of the worker that answers."""
         return dict(self._call("GET", "/"))
 
+    def health(self) -> Health:
+        """Of the worker that answers. Workers before Kafka 3.9 do not tell: they answer or do not."""
+        root = self.root()
+        said = self._call("GET", "/health", missing_is_none=True, accept=frozenset({500, 503}))
+        found = said if isinstance(said, dict) else {}
+        return Health(
+            status=str(found.get("status", "answering")),
+            version=str(root.get("version", "?")),
+            kafka_cluster_id=str(root.get("kafka_cluster_id", "?")),
+            message=str(found.get("message", "")),
+        )
+
     def names(self) -> list[str]:
         return list(self._call("GET", "/connectors"))
+
+    def connectors(self) -> dict[str, LiveConnector]:
+        """All of them, configuration and status, by one call."""
+        answer = self._call("GET", "/connectors?expand=status&expand=info")
+        return {name: read_live(name, entry) for name, entry in sorted(answer.items())}
 
     def plugins(self) -> list[str]:
         """Connector classes installed on the worker that answers."""
         return [plugin["class"] for plugin in self._call("GET", "/connector-plugins")]
 
-    def validate(self, config: Mapping[str, str]) -> dict[str, list[str]]:
-        """What the connector itself says is wrong, by key. Opens a connection to the database."""
-        plugin = config["connector.class"].rsplit(".", 1)[-1]
+    def password_keys(self, plugin: str) -> frozenset[str]:
+        """The keys that the plugin types as PASSWORD; none if the worker does not have it. Asked once."""
+        if plugin not in self._password_keys:
+            path = f"/connector-plugins/{quote(plugin, safe='')}/config"
+            definitions = self._call("GET", path, missing_is_none=True) or []
+            self._password_keys[plugin] = frozenset(d["name"] for d in definitions if d["type"] == "PASSWORD")
+        return self._password_keys[plugin]
+
+    def validate(self, config: Mapping[str, str], *, secrets: frozenset[str] = frozenset()) -> Validation:
+        """What the plugin itself says is wrong. It opens a connection to the database: slow.
+
+        Raises ConfigurationError if the worker has no such plugin, TransientError if it could not
+        finish looking in time.
+        """
+        plugin = config["connector.class"]
+        # Asked first: a validation by a plugin that is missing ends in a 500 like any other.
+        installed = self.plugins()
+        if plugin not in installed:
+            raise ConfigurationError(
+                f"{self.url} has no plugin {plugin}; it has {', '.join(installed) or 'none'}:"
+                " put its jars under a folder of plugin.path and restart the worker"
+            )
         body = {"name": "validation", **config}
-        answer = self._call("PUT", f"/connector-plugins/{plugin}/config/validate", body)
-        values = (entry["value"] for entry in answer["configs"])
-        return {
-            value["name"]: [masked_text(error, config) for error in value["errors"]]
-            for value in values
-            if value["errors"]
+        path = f"/connector-plugins/{quote(plugin, safe='')}/config/validate"
+        answer = self._call("PUT", path, body, slow=True, secrets=secrets)
+        typed = {e["definition"]["name"] for e in answer["configs"] if e["definition"]["type"] == "PASSWORD"}
+        errors = {
+            entry["value"]["name"]: tuple(
+                masked_text(error, config, password_keys=typed, secrets=secrets)
+                for error in entry["value"]["errors"]
+            )
+            for entry in answer["configs"]
+            if entry["value"]["errors"]
         }
+        return Validation(errors, frozenset(typed))
 
     def config(self, name: str) -> dict[str, str] | None:
         """The configuration as Connect has it; None if there is no such connector."""
         answer = self._call("GET", f"{_path(name)}/config", missing_is_none=True)
         return None if answer is None else dict(answer)
 
-    def put_config(self, name: str, config: Mapping[str, str]) -> None:
+    def put_config(
+        self, name: str, config: Mapping[str, str], *, secrets: frozenset[str] = frozenset()
+    ) -> None:
         """Create or replace."""
-        self._call("PUT", f"{_path(name)}/config", dict(config))
+        self._call("PUT", f"{_path(name)}/config", dict(config), slow=True, secrets=secrets)
+
+    def create(
+        self, name: str, config: Mapping[str, str], state: str, *, secrets: frozenset[str] = frozenset()
+    ) -> None:
+        """Create it in RUNNING, PAUSED or STOPPED: what is not to run must not even begin to.
+
+        ConfigurationError also if one of that name exists.
+        """
+        body = {"name": name, "config": dict(config), "initial_state": state}
+        try:
+            self._call("POST", "/connectors", body, slow=True, secrets=secrets)
+        except _LaterError as error:
+            # 409 stands for "rebalancing" and for "exists": one that exists is there to see.
+            if self.config(name) is not None:
+                raise ConfigurationError(f"connector {name} exists already: plan again") from error
+            raise
 
     def status(self, name: str) -> ConnectorStatus | None:
         """None while there is no such connector, or none yet: it shows a moment after its creation."""
         answer = self._call("GET", f"{_path(name)}/status", missing_is_none=True)
-        if answer is None:
-            return None
-        connector = answer["connector"]
-        return ConnectorStatus(
-            name=answer["name"],
-            state=connector["state"],
-            worker=connector["worker_id"],
-            trace=connector.get("trace"),
-            tasks=tuple(
-                TaskStatus(task["id"], task["state"], task["worker_id"], task.get("trace"))
-                for task in answer["tasks"]
-            ),
-        )
+        return None if answer is None else read_status(answer)
+
+    def topics(self, name: str) -> list[str]:
+        """The topics that it has written to since its creation, or since that list was reset."""
+        answer = self._call("GET", f"{_path(name)}/topics", missing_is_none=True) or {}
+        return sorted(answer.get(name, {}).get("topics", []))
 
     def restart_failed(self, name: str) -> None:
         """Restart what failed, connector and tasks: a plain restart leaves failed tasks as they are."""
         self._call("POST", f"{_path(name)}/restart?includeTasks=true&onlyFailed=true")
+
+    def restart(self, name: str) -> None:
+        """Restart connector and tasks, those that run too."""
+        self._call("POST", f"{_path(name)}/restart?includeTasks=true&onlyFailed=false")
+
+    def restart_task(self, name: str, task: int) -> None:
+        self._call("POST", f"{_path(name)}/tasks/{task}/restart")
 
     def pause(self, name: str) -> None:
         self._call("PUT", f"{_path(name)}/pause")
@@ -144,45 +187,112 @@ class ConnectClient:
         answer = self._call("GET", f"{_path(name)}/offsets", missing_is_none=True)
         return [] if answer is None else list(answer["offsets"])
 
+    def alter_offsets(self, name: str, offsets: Sequence[Mapping[str, Any]]) -> None:
+        """Set these; an offset of None forgets its partition. The connector must be stopped.
+
+        Connect takes partitions that the connector never reads: check them before.
+        """
+        self._call("PATCH", f"{_path(name)}/offsets", {"offsets": list(offsets)}, slow=True)
+
+    def delete_offsets(self, name: str) -> None:
+        """Forget all of them: it starts anew, with a snapshot. The connector must be stopped."""
+        self._call("DELETE", f"{_path(name)}/offsets", slow=True)
+
     def _call(
-        self, method: str, path: str, body: Mapping[str, str] | None = None, *, missing_is_none: bool = False
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        missing_is_none: bool = False,
+        slow: bool = False,
+        accept: frozenset[int] = frozenset(),
+        secrets: frozenset[str] = frozenset(),
     ) -> Any:
+        timeout = max(self._timeout, _SLOW_SECONDS) if slow else self._timeout
         for attempt in stamina.retry_context(
-            on=TransientError, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=1.0
+            on=_LaterError, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=1.0
         ):
             with attempt:
-                return self._once(method, path, body, missing_is_none=missing_is_none)
+                answer = self._send(method, path, body, timeout)
+                if missing_is_none and _is_missing(answer):
+                    return None
+                if answer.ok or answer.status_code in accept:
+                    return _content(answer)
+                raise self._refusal(method, path, body, answer, secrets)
         raise AssertionError("stamina either returns or raises")
 
-    def _once(self, method: str, path: str, body: Mapping[str, str] | None, *, missing_is_none: bool) -> Any:
-        what = f"Kafka Connect, {method} {self._url}{path}"
+    def _send(
+        self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float
+    ) -> requests.Response:
         try:
-            answer = self._session.request(method, self._url + path, json=body, timeout=self._timeout)
+            return self._session.request(method, self.url + path, json=body, timeout=timeout)
+        except requests.ReadTimeout:
+            raise TransientError(
+                f"{self._what(method, path)}: no answer within {timeout:.0f} s: is the worker overloaded,"
+                " or the database that it is to look at out of its reach?"
+            ) from None
         except requests.RequestException as error:
             # The library's own message may quote the address with whatever stands in it.
-            raise TransientError(f"{what}: {type(error).__name__}; is Connect running there?") from None
-        if answer.status_code == requests.codes.not_found and missing_is_none:
-            return None
-        if answer.ok:
-            return answer.json() if answer.content else None
-        said = f"{what}: {answer.status_code}: {masked_text(_message(answer), body)}"
+            raise _LaterError(
+                f"{self._what(method, path)}: {type(error).__name__}; is Connect running there?"
+            ) from None
+
+    def _refusal(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None,
+        answer: requests.Response,
+        secrets: frozenset[str],
+    ) -> Exception:
+        flat = (body or {}).get("config", body) or {}
+        known = {key: value for key, value in flat.items() if isinstance(value, str)}
+        typed = self._password_keys.get(known.get("connector.class", ""), frozenset())
+        message = masked_text(_message(answer), known, password_keys=typed, secrets=secrets)
+        said = f"{self._what(method, path)}: {answer.status_code}: {message}"
         if answer.status_code in _BUSY:
-            raise TransientError(said)
+            return _LaterError(said)
+        if answer.status_code == requests.codes.not_found and not _is_missing(answer):
+            return _LaterError(f"{said}: the worker is starting, or that is not Connect")
         if answer.status_code in {400, 422}:
-            raise ConfigurationError(said)
+            return ConfigurationError(said)
+        if "timed out" in message:
+            return TransientError(f"{said}; can the worker reach the database, and does it answer?")
         if answer.status_code >= requests.codes.server_error:
-            raise TransientError(said)
-        raise PermanentError(said)
+            return _LaterError(said)
+        return PermanentError(said)
+
+    def _what(self, method: str, path: str) -> str:
+        return f"Kafka Connect, {method} {self.url}{path}"
 
 
 def _path(name: str) -> str:
     return f"/connectors/{quote(name, safe='')}"
 
 
-def _message(answer: requests.Response) -> str:
+def _content(answer: requests.Response) -> Any:
+    try:
+        return answer.json() if answer.content else None
+    except requests.JSONDecodeError:
+        raise TransientError(
+            f"Kafka Connect, {answer.url}: the answer is no JSON: is Connect there?"
+        ) from None
+
+
+def _is_missing(answer: requests.Response) -> bool:
+    """Whether Connect itself says so: while it starts, its web server knows none of its addresses."""
+    return answer.status_code == requests.codes.not_found and "error_code" in _body(answer)
+
+
+def _body(answer: requests.Response) -> dict[str, Any]:
     try:
         parsed = answer.json()
     except requests.JSONDecodeError:
         parsed = None
-    text = parsed.get("message") if isinstance(parsed, dict) else None
+    return parsed if isinstance(parsed, dict) else {}
+
+
+def _message(answer: requests.Response) -> str:
+    text = _body(answer).get("message")
     return str(text or answer.reason or "no message")[:2000]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from connectors.deploy import deploy
+from connectors.diff import OWNER_KEY
 from connectors.hints import cause
 from connectors.live import ConnectorStatus
 from connectors.positions import committed_position
@@ -215,6 +216,8 @@ class Stack:
             known = client.config(spec.name)
             status = client.status(spec.name)
             wanted = {**spec.full_config(), "name": spec.name}
+            if known is not None and OWNER_KEY in known:  # since somebody applied our file
+                wanted[OWNER_KEY] = known[OWNER_KEY]
             if known == wanted and status is not None and status.running:
                 return []
             self._say(f"deploying the connector {spec.name}")

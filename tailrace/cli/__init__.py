@@ -11,6 +11,7 @@ import typer
 
 from core.errors import ConfigurationError, TailraceError
 from tailrace.cli.config import app as config
+from tailrace.cli.connect import app as connect
 from tailrace.cli.demo import demo
 from tailrace.cli.dev import dev
 from tailrace.cli.doc import app as doc
@@ -18,6 +19,7 @@ from tailrace.cli.doctor import doctor
 from tailrace.cli.freshness import freshness
 from tailrace.cli.init import init
 from tailrace.cli.query import query
+from tailrace.cli.reindex import app as reindex
 from tailrace.cli.resync import resync
 from tailrace.cli.serve import serve
 from tailrace.cli.topics import app as topics
@@ -44,10 +46,12 @@ app.command("dev")(dev)
 app.command("worker")(worker)
 app.command("serve")(serve)
 app.add_typer(topics, name="topics")
+app.add_typer(connect, name="connect")
 app.command("query")(query)
 app.add_typer(doc, name="doc")
 app.command("freshness")(freshness)
 app.command("doctor")(doctor)
+app.add_typer(reindex, name="reindex")
 app.command("resync")(resync)
 app.add_typer(config, name="config")
 app.command("version")(version)

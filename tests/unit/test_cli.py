@@ -18,6 +18,8 @@ COMMANDS = (
     "doc",
     "freshness",
     "doctor",
+    "connect",
+    "reindex",
     "resync",
     "config",
     "version",

@@ -1,0 +1,65 @@
+"""From a live connector to its file. Pure. A secret never gets into it."""
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from connectors.diff import OWNER_KEY
+from connectors.live import LiveConnector
+from connectors.masking import has_url_password, is_reference, is_secret_key
+from connectors.spec import ConnectorSpec, spec_of
+from connectors.substitution import connects_own
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A file's content, and what somebody has to know before it is applied.
+
+    `variables`: what `apply` needs in its environment, with the key that held the secret.
+    """
+
+    spec: ConnectorSpec
+    variables: dict[str, str]
+    notes: tuple[str, ...]
+
+
+def exported(live: LiveConnector, password_keys: Collection[str] = ()) -> Exported:
+    """What `plan` finds equal to the live connector, once the variables hold the same secrets.
+
+    A literal secret becomes `${env:NAME}`; a reference of Connect's own stays one.
+    """
+    variables: dict[str, str] = {}
+    config: dict[str, str] = {}
+    for key, value in sorted(live.config.items()):
+        if key == OWNER_KEY:
+            continue
+        if _is_literal_secret(key, value, password_keys):
+            variable = _variable(live.name, key)
+            variables[variable] = key
+            config[key] = f"${{env:{variable}}}"
+        else:
+            config[key] = connects_own(value)
+    state = live.state if live.state in {"paused", "stopped"} else "running"
+    spec = spec_of(live.name, config)
+    spec = spec.model_copy(update={"state": state})
+    return Exported(spec, variables, tuple(_notes(spec, variables)))
+
+
+def _is_literal_secret(key: str, value: str, password_keys: Collection[str]) -> bool:
+    secret = is_secret_key(key) or key in password_keys
+    return bool(value) and ((secret and not is_reference(value)) or has_url_password(value))
+
+
+def _variable(connector: str, key: str) -> str:
+    name = re.sub(r"[^A-Za-z0-9]+", "_", f"{connector}_{key}").upper()
+    return name if not name[0].isdigit() else f"CONNECTOR_{name}"
+
+
+def _notes(spec: ConnectorSpec, variables: dict[str, str]) -> list[str]:
+    notes = [
+        f"{key} held a secret in the open: set {variable} before `apply`, better move it to the worker's"
+        " config provider"
+        for variable, key in variables.items()
+    ]
+    notes += [f"`apply` would refuse it: {violation}" for violation in spec.violations()]
+    return notes

@@ -1,0 +1,153 @@
+"""Incremental snapshots: rows read again, in chunks, while changes keep flowing. Pure.
+
+Asked for by a row in the signal table; how far it is stands in the connector's committed offsets.
+"""
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from connectors.inspect import captured_tables
+from connectors.preflight import Facts
+from connectors.snapshot_keys import KeyValue, decode_key
+from core.errors import DecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """A row for the signal table."""
+
+    id: str
+    type: Literal["execute-snapshot", "stop-snapshot"]
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """A running snapshot. `tables`: the one being read first, then those that wait."""
+
+    signal: str | None
+    tables: tuple[str, ...]
+    key: tuple[KeyValue, ...] | None
+    """The last key that was read; None before the first chunk, or if it is of another type."""
+
+    last_key: tuple[KeyValue, ...] | None
+    """The table's greatest key when its reading began."""
+
+    @property
+    def share(self) -> float | None:
+        """From 0 to 1, of the range of keys, for a key of one whole number; else unknown."""
+        if not self.key or not self.last_key or len(self.key) != 1:
+            return None
+        at, end = self.key[0], self.last_key[0]
+        if not isinstance(at, int) or not isinstance(end, int) or end <= 0 or at < 0:
+            return None
+        return min(at / end, 1.0)
+
+    def __str__(self) -> str:
+        table, *waiting = self.tables
+        said = f"reading {table}"
+        if self.key is not None:
+            said += f", at key {_shown(self.key)}"
+            said += f" of {_shown(self.last_key)}" if self.last_key is not None else ""
+        elif self.last_key is not None:
+            said += f", keys up to {_shown(self.last_key)}"
+        if self.share is not None:
+            said += f" ({self.share:.0%})"
+        return said + (f"; then {', '.join(waiting)}" if waiting else "")
+
+
+def execute(tables: Sequence[str]) -> Signal:
+    """Read these tables again, or for the first time."""
+    data = {"data-collections": list(tables), "type": "incremental"}
+    return Signal(f"tailrace-{secrets.token_hex(8)}", "execute-snapshot", json.dumps(data))
+
+
+def stop(tables: Sequence[str] = ()) -> Signal:
+    """Stop reading these tables; without any, the whole snapshot."""
+    data: dict[str, Any] = {"type": "incremental"}
+    if tables:
+        data["data-collections"] = list(tables)
+    return Signal(f"tailrace-{secrets.token_hex(8)}", "stop-snapshot", json.dumps(data))
+
+
+def progress(offsets: Sequence[Mapping[str, Any]]) -> Progress | None:
+    """What the committed offsets say; None while no incremental snapshot runs."""
+    for entry in offsets:
+        offset = entry.get("offset") or {}
+        listed = offset.get("incremental_snapshot_collections")
+        if not listed:
+            continue
+        names = [one.get("incremental_snapshot_collections_id") for one in json.loads(listed)]
+        if names:
+            return Progress(
+                offset.get("incremental_snapshot_correlation_id"),
+                tuple(map(str, names)),
+                _key(offset.get("incremental_snapshot_primary_key")),
+                _key(offset.get("incremental_snapshot_maximum_key")),
+            )
+    return None
+
+
+def initial_running(offsets: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the first snapshot is not through yet: nothing committed, or said so."""
+    found = [entry.get("offset") or {} for entry in offsets]
+    return not found or any(one.get("snapshot") and not one.get("snapshot_completed") for one in found)
+
+
+def refusals(config: Mapping[str, str], tables: Sequence[str], facts: Facts) -> list[str]:
+    """Why the connector would not read these tables: it would say nothing, and look as if it had."""
+    signal_table = config.get("signal.data.collection")
+    said = []
+    if not signal_table:
+        said.append("the connector has no signal.data.collection: signals are not heard")
+    elif "source" not in config.get("signal.enabled.channels", "source").split(","):
+        said.append("signal.enabled.channels lacks `source`: rows of the signal table are not heard")
+    elif facts.publication is not None and signal_table not in facts.publication.tables:
+        name = facts.publication.name
+        said.append(
+            f"the publication lacks {signal_table}: ALTER PUBLICATION {name} ADD TABLE {signal_table}"
+        )
+    for name in tables:
+        said += _table_refusals(config, name, facts)
+    return said
+
+
+def _table_refusals(config: Mapping[str, str], name: str, facts: Facts) -> list[str]:
+    table = facts.tables.get(name)
+    if table is None:
+        return [f"{name} does not exist: write it as schema.table"]
+    said = []
+    if name not in captured_tables(config):
+        said.append(
+            f"{name} is not in the connector's table.include.list: add it, apply, then take the snapshot"
+        )
+    if not table.primary_key:
+        said.append(f"{name} has no primary key, by which it would be read in chunks")
+    if generated := [column.name for column in table.columns if column.generated]:
+        said.append(
+            f"{name} has the generated column {', '.join(generated)}: the connector skips such a table"
+            " without a word; reset its offsets for a whole new snapshot instead"
+        )
+    if not table.readable:
+        said.append(f"{name}: the connector's role may not SELECT from it")
+    if facts.publication is not None and name not in facts.publication.tables:
+        said.append(
+            f"the publication lacks {name}: ALTER PUBLICATION {facts.publication.name} ADD TABLE {name}"
+        )
+    return said
+
+
+def _key(text: str | None) -> tuple[KeyValue, ...] | None:
+    if text is None:
+        return None
+    try:
+        return decode_key(text)
+    except DecodeError:
+        return None
+
+
+def _shown(key: tuple[KeyValue, ...]) -> str:
+    return ", ".join(map(str, key))

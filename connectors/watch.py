@@ -1,0 +1,120 @@
+"""Waits until connectors are in the state that they should be in, and stay there."""
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from connectors.live import ConnectorStatus, State
+from connectors.rest import ConnectClient
+from core.errors import TransientError
+
+_T = TypeVar("_T")
+_OLD_FAILURE_S: Final = 2.0
+"""For so long after a restart Connect may still show the failure that was there before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long to wait, in seconds.
+
+    `settle_s`: a state counts once it has held for so long. A task that cannot work says RUNNING first,
+    and FAILED only after it has tried: up to 4 s later was seen.
+    """
+
+    timeout_s: float = 120.0
+    settle_s: float = 5.0
+    poll_s: float = 0.2
+    sleep: Callable[[float], None] = time.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """How a connector was found in the end. `trace` if it failed."""
+
+    state: State
+    reached: bool
+    said: str
+    trace: str | None = None
+
+
+def wait_for(
+    client: ConnectClient,
+    wanted: Mapping[str, State],
+    *,
+    deadline: float,
+    pace: Pace,
+    changed: Collection[str] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Seen]:
+    """Look at all until each has held its wanted state, failed for good, or the time is over.
+
+    Those in `changed` were just written to: their state must hold for `settle_s`, and a failure counts
+    only once it cannot be the one from before. Others need to be seen once. Never raises for a Connect
+    that is away: it may come back before the deadline.
+    """
+    watches = {name: _Watch(state, pace, fresh=name in changed) for name, state in wanted.items()}
+    away = False
+    while True:
+        for name, watch in watches.items():
+            if watch.seen is not None:
+                continue
+            try:
+                watch.look(client.status(name))
+                away = False
+            except TransientError as error:
+                watch.lost(error)
+                if not away:
+                    say(f"waiting: {error}")
+                away = True
+        if all(watch.seen for watch in watches.values()) or pace.clock() >= deadline:
+            return {name: watch.seen or watch.unfinished() for name, watch in watches.items()}
+        pace.sleep(pace.poll_s)
+
+
+class _Watch:
+    """One connector, looked at again and again."""
+
+    def __init__(self, wanted: State, pace: Pace, *, fresh: bool) -> None:
+        self._wanted = wanted
+        self._pace = pace
+        self._hold_s = pace.settle_s if fresh else 0.0
+        self._failure_hold_s = min(_OLD_FAILURE_S, pace.timeout_s / 4) if fresh else 0.0
+        self._state: State | None = None
+        self._since = 0.0
+        self._said = "not seen"
+        self.seen: Seen | None = None
+
+    def look(self, status: ConnectorStatus | None) -> None:
+        state: State = "starting" if status is None else status.summary
+        now = self._pace.clock()
+        if state != self._state:
+            self._state, self._since = state, now
+        self._said = state
+        held = now - self._since
+        if state == self._wanted and held >= self._hold_s:
+            self.seen = Seen(state, True, state)
+        elif self._wanted == "stopped":
+            # What has failed is stopped like anything else, a moment later.
+            return
+        elif status is not None and status.failure is not None and held >= self._failure_hold_s:
+            self.seen = Seen(state, False, state, status.failure)
+
+    def lost(self, error: TransientError) -> None:
+        """A worker that comes back begins anew."""
+        self._state, self._said = None, str(error)
+
+    def unfinished(self) -> Seen:
+        return Seen(self._state or "starting", False, self._said)
+
+
+def patiently(act: Callable[[], _T], deadline: float, pace: Pace) -> _T:
+    """Again while Connect is away, busy or rebalancing, until the deadline; then its TransientError."""
+    while True:
+        try:
+            return act()
+        except TransientError:
+            if pace.clock() >= deadline:
+                raise
+            pace.sleep(pace.poll_s)

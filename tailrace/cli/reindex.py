@@ -1,0 +1,287 @@
+"""`tailrace reindex plan | ls | start | status | compare | promote | rollback | drop`."""
+
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
+from tailrace.cli.output import put, put_json, say
+from tailrace.cli.reindex_plan import plan
+
+if TYPE_CHECKING:
+    from core.settings import Settings
+    from retrieve.compare import Comparison
+    from tailrace.reindex.control import Control
+
+R = TypeVar("R")
+
+DIFFERS, INTERRUPTED = 3, 130
+Document = Annotated[str, typer.Argument(help="As `documents` in the configuration names it.")]
+Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most, for each step.")]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="A change of model, cutter or template: built beside what answers, compared, and switched.",
+)
+
+app.command("plan")(plan)
+
+
+@app.command("ls")
+def ls(config: Config = DEFAULT_CONFIG, url: Url = None, as_json: Json = False) -> None:
+    """Every generation that runs, and what deserves a look."""
+    import asyncio
+
+    from tailrace.cli.reindex_show import listed, listed_json
+
+    async def body(control: "Control", _: "Settings") -> None:
+        registry = control.registry
+        found = await control.look(registry.running())
+        strays = await asyncio.to_thread(_strays, url, config)
+        show = listed_json if as_json else listed
+        shown = show(registry, found, strays, control.now())
+        put_json(shown) if as_json else put(shown)
+
+    _run(config, body)
+
+
+@app.command("start")
+def start(
+    document: Document,
+    config: Config = DEFAULT_CONFIG,
+    rate: Annotated[
+        float | None, typer.Option("--rate", min=0, help="Embedded chunks a second at most; 0: no limit.")
+    ] = None,
+    share: Annotated[
+        float | None, typer.Option("--share", min=0, max=1, help="Of the time, 0 to 1; 0: no limit.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Though nothing changed.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Drop another candidate in the way.")] = False,
+    detach: Annotated[bool, typer.Option("--detach", help="Do not wait until it has caught up.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Build a new generation with the configuration of now. The workers do it; questions go on meanwhile.
+
+    Again, with the same configuration: changes its pace, and waits.
+    """
+    from tailrace.cli.reindex_show import built_from
+    from tailrace.cli.reindex_wait import follow
+    from tailrace.reindex.control import configured, pace_of
+
+    async def body(control: "Control", settings: "Settings") -> None:
+        frozen = configured(settings, document)
+        step = await control.start(document, frozen, pace=pace_of(rate, share), force=force, displace=replace)
+        say(f"{step.said} ({built_from(step.generation)})")
+        if not detach:
+            last = await follow(control, step.generation)
+            say(
+                f"caught up; next: `tailrace reindex compare {document}`,"
+                f" `tailrace reindex promote {document}`"
+            )
+            if as_json:
+                put_json(last)
+        elif as_json:
+            put_json({"document": document, "number": step.generation.number})
+
+    try:
+        _run(config, body)
+    except KeyboardInterrupt:
+        say(
+            f"the workers go on with it: `tailrace reindex status {document} --watch` shows how far it is,"
+            f" `tailrace reindex ls` its number, and `drop` ends it"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+
+
+@app.command("status")
+def status(
+    document: Annotated[str | None, typer.Argument(help="All of them by default.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    watch: Annotated[bool, typer.Option("--watch", help="Again and again, until Ctrl-C.")] = False,
+    as_json: Json = False,
+) -> None:
+    """How far each generation has come, how fast, and what it waits for."""
+    from tailrace.cli.reindex_wait import show_status
+
+    async def body(control: "Control", _: "Settings") -> None:
+        await show_status(control, document, watch=watch, as_json=as_json)
+
+    _run(config, body)
+
+
+@app.command("compare")
+def compare(
+    document: Document,
+    number: Annotated[int | None, typer.Option("--number", help="The newest one by default.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    url: Url = None,
+    as_json: Json = False,
+) -> None:
+    """What answers beside the new generation: documents, saved questions, times. Exit 3 if the gate fails."""
+    from tailrace.cli.reindex_show import comparison
+    from tailrace.configuration import load
+
+    settings = load(config).settings
+    found = _compared(settings, document, number, url, config)
+    refused = _gate(settings, found)
+    if as_json:
+        put_json({**_plain(found), "passed": not refused, "why": refused})
+    else:
+        put(comparison(found, refused))
+    if refused:
+        raise typer.Exit(DIFFERS)
+
+
+@app.command("promote")
+def promote(
+    document: Document,
+    config: Config = DEFAULT_CONFIG,
+    url: Url = None,
+    force: Annotated[bool, typer.Option("--force", help="Without comparing first.")] = False,
+    timeout: Timeout = 60.0,
+    as_json: Json = False,
+) -> None:
+    """Let the new generation answer: compare, wait until it is level, switch. Exit 3 if the gate fails."""
+    import asyncio
+
+    from tailrace.reindex import decide
+
+    async def body(control: "Control", settings: "Settings") -> None:
+        pointer = decide.promotion(control.registry, document, control.now())
+        candidate = control.registry.find(document, pointer.live)
+        if candidate is None:
+            raise ValueError("a candidate that is not recorded")
+        if not force:
+            await control.drained(candidate, timeout)
+            found = await asyncio.to_thread(_compared, settings, document, pointer.live, url, config)
+            refused = _gate(settings, found)
+            for why in refused:
+                say(f"gate: {why}")
+            if refused:
+                say("nothing was changed; --force promotes all the same")
+                raise typer.Exit(DIFFERS)
+        await control.drained(candidate, timeout)
+        moved = await control.move(decide.promotion(control.registry, document, control.now()), timeout)
+        _said(moved, as_json=as_json)
+
+    _run(config, body)
+
+
+@app.command("rollback")
+def rollback(
+    document: Document, config: Config = DEFAULT_CONFIG, timeout: Timeout = 60.0, as_json: Json = False
+) -> None:
+    """Let the generation before answer again: it has followed the log all the time."""
+    from tailrace.reindex import decide
+
+    async def body(control: "Control", _: "Settings") -> None:
+        moved = await control.move(decide.rollback(control.registry, document, control.now()), timeout)
+        _said(moved, as_json=as_json)
+
+    _run(config, body)
+
+
+@app.command("drop")
+def drop(
+    document: Document,
+    number: Annotated[int, typer.Argument(help="Of the generation, as `ls` shows it.")],
+    config: Config = DEFAULT_CONFIG,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
+) -> None:
+    """End a generation that does not answer: its index is deleted. One that answers is refused."""
+    import sys
+
+    from core.errors import ConfigurationError
+    from tailrace.reindex import decide
+
+    async def body(control: "Control", _: "Settings") -> None:
+        if decide.drop(control.registry, document, number) is not None and not yes:
+            if not (sys.stdin.isatty() and sys.stderr.isatty()):
+                raise ConfigurationError(
+                    f"generation {number} of {document} would be deleted: run it again with --yes"
+                )
+            typer.confirm(f"Delete generation {number} of {document}?", abort=True, err=True)
+        done = await control.drop(document, number)
+        said = "is dropped: the workers delete its index" if done else "was dropped before"
+        say(f"{document} generation {number} {said}")
+        if as_json:
+            put_json({"document": document, "number": number, "dropped": done})
+
+    _run(config, body)
+
+
+def _run(config: Path, body: "Callable[[Control, Settings], Coroutine[Any, Any, R]]") -> R:
+    import asyncio
+
+    from tailrace.configuration import load
+    from tailrace.reindex.control import Control
+
+    settings = load(config).settings
+
+    async def within() -> R:
+        async with Control(settings) as control:
+            return await body(control, settings)
+
+    return asyncio.run(within())
+
+
+def _compared(
+    settings: "Settings", document: str, number: int | None, url: str | None, config: Path
+) -> "Comparison":
+    from tailrace.cli.client import service_url
+    from tailrace.cli.reindex_wait import ask_comparison
+    from tailrace.reindex.questions import asked_of, read_questions
+
+    questions = asked_of(read_questions(settings.reindex.queries, list(settings.documents)), document)
+    return ask_comparison(service_url(url, config), document, number, questions, settings.reindex.top_k)
+
+
+def _gate(settings: "Settings", found: "Comparison") -> list[str]:
+    from tailrace.reindex.decide import gate
+
+    return gate(
+        settings.reindex,
+        missing=found.missing.count,
+        different=found.different.count,
+        overlap=found.overlap,
+        recall=found.candidate.recall,
+    )
+
+
+def _plain(found: "Comparison") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return asdict(found)
+
+
+def _said(moved: Any, *, as_json: bool) -> None:
+    pointer = moved.pointer
+    say(
+        f"{pointer.document}: generation {pointer.live} answers ({moved.milliseconds} ms); generation"
+        f" {pointer.previous} follows the log until"
+        f" `tailrace reindex drop {pointer.document} {pointer.previous}`"
+    )
+    if as_json:
+        put_json(
+            {
+                "document": pointer.document,
+                "live": pointer.live,
+                "previous": pointer.previous,
+                "milliseconds": moved.milliseconds,
+            }
+        )
+
+
+def _strays(url: str | None, config: Path) -> list[str]:
+    """Only the service can see the index; without one nothing is said of strays."""
+    from core.errors import TailraceError
+    from tailrace.cli.client import call, service_url
+
+    try:
+        return list(call(service_url(url, config), "GET", "/v1/generations", timeout=5.0)["strays"])
+    except TailraceError:
+        return []

@@ -1,0 +1,256 @@
+"""`tailrace connect`: connectors' files, the cluster that they describe, and the databases behind it."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from connectors.checks import Check
+from connectors.diff import OWNER_KEY, Desired, Plan, plan
+from connectors.file import SUFFIXES
+from connectors.inspect import captured_tables, inspect
+from connectors.live import LiveConnector
+from connectors.mariadb import is_mariadb_dsn
+from connectors.postgres import read_facts
+from connectors.postgres_writes import send_signal
+from connectors.preflight import Facts, Wanted
+from connectors.preset import POSTGRES_CLASS
+from connectors.rest import ConnectClient
+from connectors.snapshots import Signal
+from connectors.spec import ConnectorSpec, LoadedSpec, read_specs
+from core.errors import ConfigurationError
+from core.settings import Secret, Settings, Source
+from embed.render import Renderer
+from tailrace.configuration import load
+
+FOLDER: Final = "connectors"
+"""Beside tailrace.yaml: where files are looked for that no source names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where the verbs work: a cluster, an owner, and the files by default."""
+
+    url: str
+    timeout_seconds: float
+    owner: str | None
+    """The mark that `apply` leaves; without one nothing is ever pruned."""
+
+    folder: Path
+    settings: Settings | None
+
+    def client(self, *, patience: float = 15.0) -> ConnectClient:
+        return ConnectClient(self.url, timeout=self.timeout_seconds, patience=patience)
+
+    def files(self, given: Sequence[Path] | None) -> list[Path]:
+        """Those given, else those that sources name, else the folder beside tailrace.yaml."""
+        if given:
+            return list(given)
+        named = [
+            self.folder / source.connector
+            for source in (self.settings.sources.values() if self.settings else ())
+            if source.connector is not None and Path(source.connector).suffix in SUFFIXES
+        ]
+        if named:
+            return list(dict.fromkeys(named))
+        if (self.folder / FOLDER).is_dir():
+            return [self.folder / FOLDER]
+        raise ConfigurationError(
+            f"no connector's file is named, and there is no folder {self.folder / FOLDER}: name some"
+        )
+
+
+def workplace(config: Path, url: str | None, owner: str | None = None) -> Workplace:
+    """From tailrace.yaml; with `url` it may be missing. Raises ConfigurationError."""
+    if url is not None and not config.exists():
+        return Workplace(url, 10.0, owner, config.parent, None)
+    settings = load(config).settings
+    if url is None and settings.connect is None:
+        raise ConfigurationError(
+            f"{config} has no connect.url: set it to Kafka Connect's REST address, or give --url"
+        )
+    timeout = settings.connect.timeout_seconds if settings.connect else 10.0
+    address = url or (settings.connect.url if settings.connect else "")
+    return Workplace(address, timeout, owner or settings.app, config.parent, settings)
+
+
+def nowhere(config: Path) -> Workplace:
+    """For verbs that ask nobody."""
+    return Workplace("", 10.0, None, config.parent, None)
+
+
+def refusals(loaded: Sequence[LoadedSpec]) -> dict[str, list[str]]:
+    """What the preset refuses, by connector; nothing was asked of anybody."""
+    found = {one.spec.name: [str(violation) for violation in one.spec.violations()] for one in loaded}
+    return {name: lines for name, lines in found.items() if lines}
+
+
+def wanted(loaded: Sequence[LoadedSpec], environment: Mapping[str, str] = os.environ) -> list[Desired]:
+    """Files as they are sent. Raises ConfigurationError for what the preset refuses, all at once."""
+    if found := refusals(loaded):
+        said = "\n".join(f"connector {name}: {line}" for name, lines in found.items() for line in lines)
+        raise ConfigurationError(
+            f"refused before anything was sent:\n{said}\n"
+            "Change the file, or name the rule under `accept:` with your reason."
+        )
+    made = []
+    for one in loaded:
+        resolved = one.spec.resolved(environment)
+        made.append(Desired(one.spec.name, resolved.config, one.spec.state, resolved.secrets, str(one.path)))
+    return made
+
+
+def read_plan(
+    place: Workplace, client: ConnectClient, desired: Sequence[Desired], *, prune: bool = False
+) -> Plan:
+    """Files against the cluster as it is now."""
+    live = client.connectors()
+    classes = {one.config["connector.class"] for one in desired} | {
+        live[one.name].config.get("connector.class", "") for one in desired if one.name in live
+    }
+    keys = {name: client.password_keys(name) for name in sorted(classes) if name}
+    return plan(desired, live, owner=place.owner, prune=prune, password_keys=keys)
+
+
+def named_files(place: Workplace, given: Sequence[Path] | None, profile: str | None) -> list[LoadedSpec]:
+    return read_specs(place.files(given), profile=profile)
+
+
+def source_of(settings: Settings | None, config: Mapping[str, str]) -> tuple[str, Source] | None:
+    """The source that this connector feeds: the one of its topic.prefix."""
+    prefix = config.get("topic.prefix")
+    sources = settings.sources.items() if settings else ()
+    return next(((name, source) for name, source in sources if source.prefix == prefix), None)
+
+
+def dsn_of(place: Workplace, config: Mapping[str, str], given: str | None = None) -> str | None:
+    """The connection string of a connector's database: `given` as a reference, else its source's.
+
+    Raises ConfigurationError for one that is no reference: a secret is never written on a command line.
+    """
+    if given is not None:
+        return reference(given).reveal()
+    found = source_of(place.settings, config)
+    return None if found is None or found[1].database is None else Secret(found[1].database).reveal()
+
+
+def need_dsn(place: Workplace, config: Mapping[str, str], given: str | None) -> str:
+    """The same; ConfigurationError where none is known."""
+    dsn = dsn_of(place, config, given)
+    if dsn is None:
+        raise ConfigurationError(
+            "no source of this topic.prefix names its database: set sources.<name>.database in tailrace.yaml,"
+            " or give --database '${env:NAME}'"
+        )
+    return dsn
+
+
+def signal(config: Mapping[str, str], dsn: str, what: Signal) -> int:
+    """Write it into the connector's signal table; the position by which the connector has heard it."""
+    table = config.get("signal.data.collection")
+    if not table:
+        raise ConfigurationError("the connector has no signal.data.collection: signals are not heard")
+    return send_signal(dsn, table, what)
+
+
+def reference(text: str) -> Secret:
+    if not text.startswith(("${env:", "${file:")):
+        raise ConfigurationError(
+            "--database takes a reference, ${env:NAME} or ${file:PATH}: never the secret"
+        )
+    return Secret(text)
+
+
+def preflights(
+    place: Workplace, loaded: Sequence[LoadedSpec], desired: Sequence[Desired], fresh: set[str]
+) -> Iterator[tuple[str, list[Check]]]:
+    """The database behind each connector, judged before anything is sent. `fresh`: to be created."""
+    for one, made in zip(loaded, desired, strict=True):
+        dsn = dsn_of(place, made.config)
+        if dsn is None:
+            what = "not looked at: no source of this topic.prefix names its database"
+            fix = "set sources.<name>.database in tailrace.yaml, or run with --skip-preflight"
+            yield made.name, [Check("database", "warn", what, fix)]
+            continue
+        checks = preflight_for(one.spec, place.settings, dsn, config=made.config)
+        if made.name in fresh and (taken := _taken_slot(made.config, dsn)) is not None:
+            checks.append(taken)
+        yield made.name, checks
+
+
+def preflight_for(
+    spec: ConnectorSpec, settings: Settings | None, dsn: str, *, config: Mapping[str, str] | None = None
+) -> list[Check]:
+    """Whether this connector can capture without loss what the configuration's documents use of it."""
+    flat = spec.full_config() if config is None else config
+    found = source_of(settings, flat)
+    indexed: dict[str, frozenset[str]] = {}
+    if settings is not None and found is not None:
+        name, source = found
+        indexed = {table: columns_used(settings, f"{name}.{table}") for table in source.tables}
+    full = found is not None and found[1].replica_identity_full
+    return inspect(dsn, flat, indexed=indexed, replica_identity_full=full)
+
+
+def columns_used(settings: Settings, table: str) -> frozenset[str]:
+    """Columns that documents and views of this table use."""
+    used: set[str] = set()
+    for name, document in settings.documents.items():
+        if document.table == table:
+            used |= Renderer(name, document).columns()
+    for view in settings.state.values():
+        if view.table == table:
+            used |= {*view.by, *(view.columns or [])}
+    return frozenset(used)
+
+
+def facts_of(config: Mapping[str, str], dsn: str, tables: Sequence[str] = ()) -> Facts:
+    """What a Postgres database says of tables, slot and publication. ConfigurationError for another."""
+    if config.get("connector.class") != POSTGRES_CLASS or is_mariadb_dsn(dsn):
+        raise ConfigurationError(
+            "only a Postgres connector's signal table is written to: for another write the row by hand"
+        )
+    wanted = Wanted(
+        tables=tuple(tables or captured_tables(config)),
+        columns={},
+        slot=config.get("slot.name", "debezium"),
+        publication=config.get("publication.name", "dbz_publication"),
+        role=config.get("database.user"),
+    )
+    return read_facts(dsn, wanted)
+
+
+def _taken_slot(config: Mapping[str, str], dsn: str) -> Check | None:
+    """A slot that somebody reads before its connector exists: the new one would wait for it in silence."""
+    if config.get("connector.class") != POSTGRES_CLASS or is_mariadb_dsn(dsn):
+        return None
+    slot = facts_of(config, dsn, ["public.none"]).slot
+    if slot is None or not slot.active:
+        return None
+    what = f"{slot.name} is read by somebody already: this connector would say RUNNING and wait"
+    return Check("slot", "fail", what, "set a slot.name of its own")
+
+
+def ours(place: Workplace, live: Mapping[str, LiveConnector]) -> list[str]:
+    """Connectors that bear our mark, or that a source names."""
+    named = {
+        Path(source.connector).stem
+        for source in (place.settings.sources.values() if place.settings else ())
+        if source.connector is not None
+    }
+    return [
+        name
+        for name, connector in live.items()
+        if name in named or (place.owner is not None and connector.config.get(OWNER_KEY) == place.owner)
+    ]
+
+
+def the_connector(client: ConnectClient, name: str) -> LiveConnector:
+    """Raises ConfigurationError, naming those that there are."""
+    live = client.connectors()
+    if name not in live:
+        raise ConfigurationError(
+            f"there is no connector {name} on {client.url}: {', '.join(live) or 'there is none at all'}"
+        )
+    return live[name]

@@ -1,0 +1,294 @@
+"""The command line of `tailrace connect`: exit codes, what goes where, and that it asks before it hurts."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import responses
+import stamina
+import yaml
+
+from connectors.diff import OWNER_KEY
+from connectors.export import exported
+from connectors.live import LiveConnector
+from connectors.spec import write_spec
+from tailrace.cli import run
+from tests.unit.connect_world import CANARY, TRACE, URL, Cluster, Running, shop_config
+
+Tailrace = Callable[..., "Done"]
+VERBS = "validate plan apply status restart pause resume stop offsets snapshot export delete".split()  # noqa: SIM905 - read as a line
+QUICK = ("--settle", "0.5", "--timeout", "1.2")
+
+
+class Done:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def data(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster()
+    with (
+        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
+        stamina.set_testing(True, attempts=2),
+    ):
+        made.serve(mock)
+        yield made
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    source = {"prefix": "shop", "tables": ["public.articles"], "connector": "connectors/shop.yaml"}
+    tree = {"app": "trial", "connect": {"url": URL}, "sources": {"shop": source}}
+    (tmp_path / "tailrace.yaml").write_text(yaml.safe_dump(tree))
+    (tmp_path / "connectors").mkdir()
+    write(tmp_path, "shop")
+    return tmp_path
+
+
+def write(folder: Path, name: str, **changed: str) -> None:
+    spec = exported(LiveConnector(name, shop_config(**changed), None)).spec
+    write_spec(spec, folder / "connectors" / f"{name}.yaml")
+
+
+@pytest.fixture
+def tailrace(capsys: pytest.CaptureFixture[str]) -> Tailrace:
+    def call(*arguments: str, code: int = 0) -> Done:
+        found = run(["connect", *arguments])
+        out, err = capsys.readouterr()
+        assert CANARY not in out + err
+        assert found == code, out + err
+        return Done(found, out, err)
+
+    return call
+
+
+def test_help_names_every_verb(tailrace: Tailrace) -> None:
+    shown = tailrace("--help").out
+    for verb in VERBS:
+        assert f"  {verb} " in shown
+        assert "Usage" in tailrace(verb, "--help").out
+
+
+def test_plan_check_is_exit_3_on_drift_and_only_then(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    shown = tailrace("plan", "--check", code=3)
+    assert "+ shop  (connectors/shop.yaml)" in shown.out
+    assert "1 change: 1 create" in shown.err
+    assert tailrace("plan").code == 0
+    assert tailrace("apply", "--settle", "0", "--skip-preflight").err.endswith("1 write, 1 ok, 0 failed\n")
+    assert tailrace("plan", "--check").err == "no changes\n"
+    cluster.connectors["shop"].config["slot.name"] = "other"
+    shown = tailrace("plan", "--check", "--json", code=3)
+    (change,) = shown.data["steps"][0]["changes"]
+    assert (change["sign"], change["key"], change["before"]) == ("~", "slot.name", "other")
+    assert "tailrace resync" in change["risk"]
+
+
+def test_a_second_apply_writes_nothing(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    tailrace("apply", "--settle", "0")
+    cluster.writes.clear()
+    assert tailrace("apply").err == "no changes\n0 writes, 1 ok, 0 failed\n"
+    assert cluster.writes == []
+
+
+def test_a_dry_run_sends_nothing(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    assert "dry run: nothing was sent" in tailrace("apply", "--dry-run").err
+    assert cluster.writes == []
+
+
+def test_a_failure_is_exit_1_with_cause_and_hint_and_the_trace_on_request(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    cluster.failing["shop"] = TRACE
+    done = tailrace("apply", *QUICK, code=1)
+    assert done.out.endswith("fail  shop: failed\n")
+    assert "hint: user or password is wrong" in done.err
+    assert "\tat x.y" not in done.err
+    assert "\tat x.y" in tailrace("apply", *QUICK, "--trace", code=1).err
+    (row,) = tailrace("apply", *QUICK, "--json", code=1).data
+    assert row["state"] == "failed"
+    shown = tailrace("status", code=1)
+    assert "shop: org.apache" in shown.out
+    assert "\tat x.y" in tailrace("status", "--trace", code=1).err
+    assert tailrace("restart", "shop", *QUICK, code=1).out == "fail  shop: failed\n"
+    cluster.failing.clear()
+    assert tailrace("restart", "--settle", "0").out == "ok    shop: running\n"
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"skipped__operations": "t"},
+        {"database__password": "hunter22"},
+        {"connector__class": "org.evil.Connector"},
+        {"producer__override__sasl__jaas__config": "com.sun.JndiLoginModule required;"},
+    ],
+    ids=["loses truncates", "a literal", "a class", "a door"],
+)
+def test_what_the_rules_refuse_makes_no_call(
+    cluster: Cluster, folder: Path, tailrace: Tailrace, changed: dict[str, str]
+) -> None:
+    path = folder / "connectors" / "shop.yaml"
+    tree = yaml.safe_load(path.read_text())
+    config = {key.replace("__", "."): value for key, value in changed.items()}
+    tree["class"] = config.pop("connector.class", tree["class"])
+    tree["config"] |= config
+    path.write_text(yaml.safe_dump(tree))
+    for verb in ("plan", "apply"):
+        refused = tailrace(verb, code=2)
+        assert "refused before anything was sent" in refused.err
+        assert "hunter22" not in refused.err
+    assert "fail  shop" in tailrace("validate", code=1).out
+    assert cluster.asked == 0
+
+
+def test_validate_offline_asks_nobody_and_needs_no_configuration(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    (folder / "tailrace.yaml").unlink()
+    done = tailrace("validate", "connectors", "--offline")
+    assert done.out == "ok    shop  (connectors/shop.yaml)\n"
+    assert cluster.asked == 0
+
+
+def test_validate_tells_the_workers_errors_by_key(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    cluster.errors = {"database.hostname": ["no such host"]}
+    done = tailrace("validate", "--json", code=1)
+    assert done.data == [
+        {
+            "connector": "shop",
+            "file": "connectors/shop.yaml",
+            "errors": ["database.hostname: no such host"],
+        }
+    ]
+    cluster.plugins = []
+    assert "has no plugin" in tailrace("validate", code=1).out
+
+
+def test_conflicts_are_exit_1_and_nothing_is_sent(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    cluster.connectors["theirs"] = Running(shop_config())
+    for verb in ("plan", "apply"):
+        assert "conflict: connectors theirs and shop have the same" in tailrace(verb, code=1).err
+    assert cluster.writes == []
+
+
+def test_pruning_asks_and_never_without_a_terminal(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    tailrace("apply", "--settle", "0")
+    cluster.connectors["old"] = Running({OWNER_KEY: "trial"})
+    cluster.connectors["theirs"] = Running({OWNER_KEY: "other"})
+    told = tailrace("apply").err
+    assert "in no file, and ours: old (--prune deletes them)" in told
+    assert "not ours, left alone: theirs" in told
+    assert "run it again with --yes" in tailrace("apply", "--prune", code=2).err
+    assert "old" in cluster.connectors
+    assert "- old" in tailrace("apply", "--prune", "--yes").out
+    assert set(cluster.connectors) == {"shop", "theirs"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["delete", "shop"], ["delete", "shop", "--clean"], ["offsets", "reset", "shop", "--stop"]],
+    ids=" ".join,
+)
+def test_what_cannot_be_undone_wants_a_yes(
+    cluster: Cluster, folder: Path, tailrace: Tailrace, arguments: list[str]
+) -> None:
+    tailrace("apply", "--settle", "0")
+    cluster.writes.clear()
+    assert "--yes" in tailrace(*arguments, code=2).err
+    assert cluster.writes == []
+
+
+def test_a_delete_says_what_stays(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    tailrace("apply", "--settle", "0")
+    cluster.connectors["shop"].topics = ["shop.public.articles"]
+    done = tailrace("delete", "shop", "--yes")
+    assert done.out == "deleted shop\n"
+    for what in (
+        "slot tailrace_shop",
+        "publication tailrace_shop",
+        "source offsets",
+        "topic shop.public.articles",
+    ):
+        assert what in done.err
+    assert cluster.connectors == {}
+
+
+def test_the_owner_and_the_address_can_be_given_without_a_configuration(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    (folder / "tailrace.yaml").unlink()
+    assert "tailrace.yaml does not exist" in tailrace("plan", code=2).err
+    tailrace("apply", "--url", URL, "--owner", "me", "--settle", "0")
+    assert cluster.connectors["shop"].config[OWNER_KEY] == "me"
+    tailrace("apply", "--url", URL, "--owner", "you", code=1)
+    cluster.connectors.clear()
+    tailrace("apply", "--url", URL, "--settle", "0")
+    assert OWNER_KEY not in cluster.connectors["shop"].config, "nobody's: never pruned"
+
+
+def test_export_writes_no_secret_and_no_file_twice(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    cluster.connectors["shop"] = Running(shop_config(database__password=CANARY, odd__key=CANARY))
+    done = tailrace("export", "--to", "out")
+    assert "set SHOP_ODD_KEY before `apply`" in done.err
+    assert CANARY not in (folder / "out" / "shop.yaml").read_text()
+    assert "--force" in tailrace("export", "--to", "out", code=2).err
+    assert "there is no connector nope" in tailrace("export", "nope", code=2).err
+    assert "${env:SHOP_DATABASE_PASSWORD}" in tailrace("export").out
+
+
+def test_states_by_hand(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    tailrace("apply", "--settle", "0")
+    assert tailrace("pause", "shop").out == "ok    shop: paused\n"
+    assert tailrace("stop", "shop", "--json").data[0]["state"] == "stopped"
+    assert tailrace("resume", "shop", "--settle", "0").out == "ok    shop: running\n"
+    assert "there is no connector nope" in tailrace("stop", "nope", code=2).err
+    assert "--task needs" in tailrace("restart", "--task", "0", code=2).err
+
+
+def test_status_is_data_on_stdout(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    assert tailrace("status").out == "no connectors\n"
+    tailrace("apply", "--settle", "0")
+    data = tailrace("status", "--json").data
+    assert data["worker"]["version"] == "4.3.0"
+    assert data["connectors"][0]["tasks"] == [{"id": 0, "state": "RUNNING", "worker": "w:8083"}]
+    assert tailrace("status", "shop", "--json").data["snapshot"] is None
+
+
+def test_a_connect_that_is_away_is_exit_1_and_one_message(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    cluster.away = 10**6
+    done = tailrace("status", code=1)
+    assert not done.out
+    assert "is Connect running there" in done.err
+
+
+def test_no_file_at_all_is_said(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    (folder / "connectors" / "shop.yaml").unlink()
+    assert "there is no such file" in tailrace("plan", code=2).err
+
+
+def test_a_secret_is_never_taken_on_the_command_line(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    tailrace("apply", "--settle", "0")
+    dsn = f"postgresql://u:{CANARY}@h/d"
+    for verb in (
+        ["delete", "shop", "--clean", "--yes"],
+        ["snapshot", "start", "shop", "-t", "public.articles"],
+    ):
+        assert "--database takes a reference" in tailrace(*verb, "--database", dsn, code=2).err
