@@ -6,7 +6,8 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from connectors.checks import Check
-from connectors.mariadb import SCHEMES, is_mariadb_dsn, read_mariadb_facts
+from connectors.mariadb import read_mariadb_facts
+from connectors.mariadb_connection import SCHEMES, is_mariadb_dsn
 from connectors.masking import is_reference
 from connectors.postgres import read_facts
 from connectors.preflight import Wanted, preflight
@@ -63,8 +64,10 @@ def inspect(
     ]
     try:
         if is_mariadb:
-            return [*missed, *_mariadb(dsn, spec_config, tables, columns)]
-        return [*missed, *_postgres(dsn, spec_config, tables, columns, full=replica_identity_full)]
+            server = wanted_of_mariadb(spec_config, tables, columns)
+            return [*missed, *preflight_mariadb(read_mariadb_facts(dsn, server), server)]
+        wanted = wanted_of_postgres(spec_config, tables, columns, full=replica_identity_full)
+        return [*missed, *preflight(read_facts(dsn, wanted), wanted)]
     except (TransientError, ConfigurationError) as error:
         return [*missed, Check("database", "fail", str(error), "start it, or correct address and login")]
 
@@ -85,30 +88,31 @@ def _is_captured(table: str, config: Mapping[str, str]) -> bool:
     return True  # Java's expressions are not all Python's: no alarm by guessing
 
 
-def _postgres(
-    dsn: str,
+def wanted_of_postgres(
     config: Mapping[str, str],
     tables: tuple[str, ...],
     columns: Mapping[str, frozenset[str]],
     *,
-    full: bool,
-) -> list[Check]:
-    wanted = Wanted(
+    full: bool = False,
+) -> Wanted:
+    """What this configuration asks of a Postgres database, for these tables."""
+    return Wanted(
         tables=tables,
         columns=columns,
         slot=config.get("slot.name", "debezium"),
         publication=config.get("publication.name", "dbz_publication"),
         role=_login(config),
+        signal_table=config.get("signal.data.collection") or None,
         replica_identity_full=full,
     )
-    return preflight(read_facts(dsn, wanted), wanted)
 
 
-def _mariadb(
-    dsn: str, config: Mapping[str, str], tables: tuple[str, ...], columns: Mapping[str, frozenset[str]]
-) -> list[Check]:
+def wanted_of_mariadb(
+    config: Mapping[str, str], tables: tuple[str, ...], columns: Mapping[str, frozenset[str]]
+) -> MariaDbWanted:
+    """What this configuration asks of a MariaDB server, for these tables."""
     signal = config.get("signal.data.collection") or None
-    wanted = MariaDbWanted(
+    return MariaDbWanted(
         tables=tuple(table for table in tables if table != signal),
         columns=columns,
         signal_table=signal,
@@ -118,7 +122,6 @@ def _mariadb(
         server_id=int(text) if (text := config.get("database.server.id", "")).isdecimal() else None,
         user=_login(config),
     )
-    return preflight_mariadb(read_mariadb_facts(dsn, wanted), wanted)
 
 
 def _login(config: Mapping[str, str]) -> str | None:

@@ -3,17 +3,15 @@
 Of a captured table it asks for no row, only whether it may (`LIMIT 0`).
 """
 
-import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
+from connectors.mariadb_connection import DENIED, connected, quoted, said
 from connectors.preflight_mariadb import (
     UNPARSEABLE,
     MariaDbColumn,
@@ -21,15 +19,6 @@ from connectors.preflight_mariadb import (
     MariaDbTable,
     MariaDbWanted,
 )
-from core.errors import ConfigurationError, TransientError
-
-SCHEMES: Final = ("mysql://", "mariadb://")
-_PORT: Final = 3306
-_REFUSED: Final = frozenset({1044, 1045, 1049, 1130, 1251, 1698})
-"""Error numbers of a login that no patience mends: wrong user, password, host, database or plugin."""
-
-_DENIED: Final = frozenset({1142, 1143, 1044})
-"""Error numbers of a command that the login may not give on a table, a column, a database."""
 
 _VARIABLES: Final = (
     "log_bin",
@@ -44,8 +33,6 @@ _VARIABLES: Final = (
 _BEAT: Final = ("SELECT", "INSERT", "UPDATE")
 """What INSERT … ON DUPLICATE KEY UPDATE needs."""
 
-_OPTIONS: Final = frozenset({"sslmode", "sslrootcert"})
-_TLS_MODES: Final = ("disable", "prefer", "verify-ca", "verify-full")
 _DANGEROUS_SHOWN: Final = 10
 
 _TABLE = """
@@ -69,111 +56,14 @@ SELECT TABLE_SCHEMA, TABLE_NAME, COLUMN_NAME, COLUMN_TYPE FROM information_schem
 """
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class _Address:
-    """No repr: it holds a password."""
-
-    host: str
-    port: int
-    user: str
-    password: str
-    database: str | None
-    sslmode: str
-    sslrootcert: str | None
-
-
-def is_mariadb_dsn(dsn: str) -> bool:
-    """Whether this connection string is a URL of MariaDB or MySQL."""
-    return dsn.strip().lower().startswith(SCHEMES)
-
-
 def read_mariadb_facts(dsn: str, wanted: MariaDbWanted, *, timeout_seconds: float = 5.0) -> MariaDbFacts:
     """Look at the server. `dsn`: `mysql://user:password@host:port/database`, also `mariadb://`.
 
-    The password is percent-encoded; the database may be left out; `?sslmode=` is disable, prefer (the
-    default), verify-ca or verify-full, with `&sslrootcert=FILE`. Raises TransientError if the server
-    cannot be reached or asked, ConfigurationError for a URL that is none or a login that is refused. No
-    message holds the URL: it may hold a password.
+    Raises TransientError if the server cannot be reached or asked, ConfigurationError for a URL that is
+    none or a login that is refused. No message holds the URL: it may hold a password.
     """
-    with _connected(_address(dsn), timeout_seconds) as connection:
+    with connected(dsn, timeout_seconds, read_only=True) as connection:
         return _facts(connection, wanted)
-
-
-def _address(dsn: str) -> _Address:
-    why = (
-        "the URL cannot be read: write mysql://user:password@host:3306/database, signs in it as %40 and so on"
-    )
-    try:
-        parts = urlsplit(dsn.strip())
-        port = parts.port or _PORT
-        options = parse_qs(parts.query, strict_parsing=bool(parts.query))
-    except ValueError:
-        raise ConfigurationError(why) from None
-    if not is_mariadb_dsn(dsn) or not parts.hostname or not parts.username:
-        raise ConfigurationError(why)
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise ConfigurationError(f"the URL has options that are not known: {', '.join(unknown)[:80]}")
-    sslmode = options.get("sslmode", ["prefer"])[0]
-    if sslmode not in _TLS_MODES:
-        raise ConfigurationError(f"the URL's sslmode is none of {', '.join(_TLS_MODES)}")
-    return _Address(
-        parts.hostname,
-        port,
-        unquote(parts.username),
-        unquote(parts.password or ""),
-        unquote(parts.path.strip("/")) or None,
-        sslmode,
-        options.get("sslrootcert", [None])[0],
-    )
-
-
-@contextlib.contextmanager
-def _connected(address: _Address, timeout_seconds: float) -> "Iterator[Connection[DictCursor]]":
-    tls: dict[str, Any] = {}
-    if address.sslmode == "disable":
-        tls = {"ssl_disabled": True}
-    elif address.sslmode.startswith("verify"):
-        tls = {
-            "ssl_verify_cert": True,
-            "ssl_verify_identity": address.sslmode == "verify-full",
-            "ssl_ca": address.sslrootcert,
-        }
-    seconds = max(1, round(timeout_seconds))
-    where = f"{address.host}:{address.port}"
-    try:
-        connection = pymysql.connect(
-            host=address.host,
-            port=address.port,
-            user=address.user,
-            password=address.password,
-            database=address.database,
-            charset="utf8mb4",
-            connect_timeout=seconds,
-            read_timeout=seconds,
-            write_timeout=seconds,
-            autocommit=True,
-            init_command="SET SESSION TRANSACTION READ ONLY",
-            cursorclass=DictCursor,
-            **tls,
-        )
-        with connection:
-            yield connection
-    except pymysql.err.MySQLError as error:
-        number, said = _said(error)
-        if number in _REFUSED:
-            raise ConfigurationError(f"{where} refused the login of {address.user}: {said}") from None
-        raise TransientError(f"{where} could not be asked: {said}") from None
-    except (OSError, ValueError, RuntimeError) as error:
-        # A certificate file that is not there, a server that speaks another protocol.
-        raise TransientError(f"{where} could not be asked: {type(error).__name__}: {error}") from None
-
-
-def _said(error: BaseException) -> tuple[int, str]:
-    match error.args:
-        case (int(number), *rest):
-            return number, f"{' '.join(map(str, rest))} ({number})"
-        case rest:
-            return 0, " ".join(map(str, rest))
 
 
 def _facts(connection: "Connection[DictCursor]", wanted: MariaDbWanted) -> MariaDbFacts:
@@ -310,9 +200,9 @@ def _key(rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
 
 def _readable(connection: "Connection[DictCursor]", at: tuple[str, ...]) -> bool:
     try:
-        _rows(connection, f"SELECT * FROM {_quoted(at)} LIMIT 0")  # noqa: S608 - quoted as an identifier
+        _rows(connection, f"SELECT * FROM {quoted(at)} LIMIT 0")  # noqa: S608 - quoted as an identifier
     except (pymysql.err.OperationalError, pymysql.err.ProgrammingError) as error:
-        if _said(error)[0] in _DENIED:
+        if said(error)[0] in DENIED:
             return False
         raise
     return True
@@ -323,16 +213,12 @@ def _cascades(connection: "Connection[DictCursor]", at: tuple[str, ...]) -> tupl
 
     information_schema shows them only to who may write the table.
     """
-    (row,) = _rows(connection, f"SHOW CREATE TABLE {_quoted(at)}")
+    (row,) = _rows(connection, f"SHOW CREATE TABLE {quoted(at)}")
     return tuple(
         f"{found[1]}{''.join(rules)}"
         for found in _FOREIGN_KEY.finditer(row.get("Create Table", ""))
         if (rules := _CASCADE.findall(found[0]))
     )
-
-
-def _quoted(at: tuple[str, ...]) -> str:
-    return ".".join("`" + name.replace("`", "``") + "`" for name in at)
 
 
 def _rows(

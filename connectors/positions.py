@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx2
 
 from core.errors import TransientError
-from core.positions import format_lsn
+from core.positions import format_lsn, parse_position, reaches
 
 
 class CommittedPositions:
@@ -83,6 +83,15 @@ def committed_position(offsets: Sequence[Mapping[str, Any]]) -> str | None:
         return committed_gtid(offsets)
     lsn = committed_lsn(offsets)
     return None if lsn is None else format_lsn(lsn)
+
+
+def has_reached(offsets: Sequence[Mapping[str, Any]], position: str) -> bool:
+    """Whether every change up to this position of a commit, an LSN or one GTID, is in the raw topics."""
+    committed = committed_position(offsets)
+    if committed is None:
+        return False
+    wanted = parse_position(position)
+    return any(reaches(parse_position(one), wanted) for one in committed.split(","))
 
 
 def committed_gtid(offsets: Sequence[Mapping[str, Any]]) -> str | None:

@@ -19,6 +19,7 @@ _ROLE = "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname = 
 _TABLE = """
 SELECT c.oid, c.relreplident::text AS identity, c.relkind = 'p' AS partitioned,
        coalesce(has_table_privilege(r.oid, c.oid, 'SELECT'), false) AS readable,
+       coalesce(has_table_privilege(r.oid, c.oid, 'INSERT'), false) AS writable,
        coalesce(not i.indimmediate, false) AS deferrable,
        coalesce((SELECT array_agg(a.attname::text ORDER BY k.place)
                    FROM unnest(i.indkey) WITH ORDINALITY AS k (attnum, place)
@@ -78,7 +79,8 @@ def _facts(connection: psycopg.Connection[DictRow], wanted: Wanted) -> Facts:
     role = _one(connection, _ROLE, [wanted.role])
     publication = _one(connection, _PUBLICATION, [wanted.publication])
     slot = _one(connection, _SLOT, [wanted.slot])
-    tables = {name: _table(connection, name, wanted.role) for name in wanted.tables}
+    asked = (*wanted.tables, *([wanted.signal_table] if wanted.signal_table else []))
+    tables = {name: _table(connection, name, wanted.role) for name in asked}
     return Facts(
         version=server["version"],
         wal_level=server["wal_level"],
@@ -107,6 +109,7 @@ def _table(connection: psycopg.Connection[DictRow], name: str, role: str | None)
         partitioned=row["partitioned"],
         readable=row["readable"],
         columns=tuple(Column(c["name"], c["type"], c["generated"]) for c in columns),
+        writable=row["writable"],
     )
 
 

@@ -16,8 +16,8 @@ _IN_USE = "55006"
 _SHORT_S = 5
 
 
-def send_signal(dsn: str, table: str, signal: Signal) -> int:
-    """Write it where the connector listens; the position that its commit is at, or below.
+def send_signal(dsn: str, table: str, signal: Signal) -> str:
+    """Write it where the connector listens; the LSN that its commit is at, or below.
 
     `table` is `schema.table`. The row is taken away again in the same transaction where that is
     allowed: the connector reads the log, not the table, which so stays empty. Raises PermanentError if
@@ -32,10 +32,10 @@ def send_signal(dsn: str, table: str, signal: Signal) -> int:
         except psycopg.errors.InsufficientPrivilege:
             pass
     with _connected(dsn) as connection:
-        found = connection.execute("SELECT pg_current_wal_lsn() - '0/0'::pg_lsn").fetchone()
+        found = connection.execute("SELECT pg_current_wal_lsn()::text").fetchone()
     if found is None:
         raise AssertionError("a SELECT without FROM gives one row")
-    return int(found[0])
+    return str(found[0])
 
 
 def drop_slot(dsn: str, slot: str) -> bool:

@@ -45,6 +45,8 @@ class Table:
     """The connector's role may SELECT from it."""
 
     columns: tuple[Column, ...]
+    writable: bool = True
+    """The connector's role may INSERT into it: asked of the signal table only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ class Wanted:
     """The connector's database.user; the connection's own by default."""
 
     heartbeat_table: str | None = None
+    signal_table: str | None = None
     replica_identity_full: bool = False
 
 
@@ -109,6 +112,7 @@ def preflight(facts: Facts, wanted: Wanted) -> list[Check]:
         _role(facts, wanted),
         *(check for name in wanted.tables for check in _table(facts.tables.get(name), name, wanted)),
         *_publication(facts, wanted),
+        *_signal(facts, wanted),
         _slot(facts, wanted),
     ]
 
@@ -214,6 +218,9 @@ def _publication(facts: Facts, wanted: Wanted) -> list[Check]:
     title, publication = "publication", facts.publication
     needed = {*wanted.tables, *([wanted.heartbeat_table] if wanted.heartbeat_table else [])}
     if publication is None:
+        # A publication names tables that exist; the signal table is wanted by snapshots only.
+        signal = wanted.signal_table
+        needed |= {signal} if signal is not None and signal in facts.tables else set()
         fix = (
             f"CREATE PUBLICATION {wanted.publication} FOR TABLE {', '.join(sorted(needed))}"
             " WITH (publish_via_partition_root = true)"
@@ -237,6 +244,28 @@ def _publication(facts: Facts, wanted: Wanted) -> list[Check]:
         what = f"{publication.name} is FOR ALL TABLES: a new table without a key loses UPDATE and DELETE"
         checks.append(Check(title, "warn", what, "make one that lists its tables"))
     return checks or [Check(title, "ok", f"{publication.name} has all tables and operations")]
+
+
+def _signal(facts: Facts, wanted: Wanted) -> list[Check]:
+    title, name, publication = "signal table", wanted.signal_table, facts.publication
+    if name is None:
+        return []
+    role = wanted.role or "the connector"
+    table = facts.tables.get(name)
+    if table is None:
+        what = f"{name} does not exist: tables cannot be read again"
+        fix = (
+            f"CREATE TABLE {name} (id text PRIMARY KEY, type text NOT NULL, data text),"
+            f" GRANT SELECT, INSERT, DELETE ON {name} TO {role}, and publish it"
+        )
+        return [Check(title, "warn", what, fix)]
+    if not table.writable:
+        what = f"the connector's role may not INSERT into {name}: a signal would be logged and do nothing"
+        return [Check(title, "warn", what, f"GRANT SELECT, INSERT, DELETE ON {name} TO {role}")]
+    if publication is not None and name not in publication.tables:
+        what = f"{publication.name} lacks {name}: tables cannot be read again"
+        return [Check(title, "warn", what, f"ALTER PUBLICATION {publication.name} ADD TABLE {name}")]
+    return [Check(title, "ok", f"{name} is there and writable")]
 
 
 def _slot(facts: Facts, wanted: Wanted) -> Check:  # noqa: PLR0911 - one return a state of the slot

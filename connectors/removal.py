@@ -21,6 +21,10 @@ class Leftovers:
     slot: str | None = None
     publication: str | None = None
     history: str | None = None
+    """The topic of the schema history, which MariaDB's and others' connectors write past Connect."""
+
+    definitions: str | None = None
+    """The topic with the changes of tables' definitions."""
 
     def lines(self) -> list[str]:
         """What stays when only the connector is deleted, each with what to do about it."""
@@ -33,25 +37,34 @@ class Leftovers:
         if self.publication:
             said.append(f"publication {self.publication}: DROP PUBLICATION {self.publication}")
         if self.offsets:
+            lost = "its slot is gone" if self.slot else "the database's log was purged"
             said.append(
-                "source offsets: a connector of this name goes on from there; if its slot is gone by then,"
-                " it fails"
+                f"source offsets: a connector of this name goes on from there; if {lost} by then, it fails"
             )
-        said += [f"topic {topic}" for topic in self.topics]
-        if self.history:
-            said.append(f"schema history topic {self.history}")
+        said += [f"topic {topic}{what and f': {what}'}" for topic, what in self.kept().items()]
         return said
+
+    def kept(self) -> dict[str, str]:
+        """The topics, which are never deleted, each with what it holds; "" for a table's."""
+        found = dict.fromkeys(self.topics, "")
+        if self.definitions in found:
+            found[self.definitions] = "changes of tables' definitions"
+        if self.history:
+            found[self.history] = "the schema history: offsets are of no use without it"
+        return found
 
 
 def leftovers(client: ConnectClient, live: LiveConnector) -> Leftovers:
     """What it will leave, asked while it is still there."""
     postgres = live.config.get("connector.class") == POSTGRES_CLASS
+    history = live.config.get("schema.history.internal.kafka.topic")
     return Leftovers(
         topics=tuple(client.topics(live.name)),
         offsets=len(client.offsets(live.name)),
         slot=live.config.get("slot.name", "debezium") if postgres else None,
         publication=live.config.get("publication.name", "dbz_publication") if postgres else None,
-        history=live.config.get("schema.history.internal.kafka.topic"),
+        history=history,
+        definitions=live.config.get("topic.prefix") if history else None,
     )
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from connectors.inspect import captured_tables
-from connectors.preflight import Facts
+from connectors.preflight import Facts, Table
+from connectors.preflight_mariadb import MariaDbFacts, MariaDbTable
 from connectors.snapshot_keys import KeyValue, decode_key
 from core.errors import DecodeError
 
@@ -97,47 +98,75 @@ def initial_running(offsets: Sequence[Mapping[str, Any]]) -> bool:
     return not found or any(one.get("snapshot") and not one.get("snapshot_completed") for one in found)
 
 
-def refusals(config: Mapping[str, str], tables: Sequence[str], facts: Facts) -> list[str]:
+def refusals(config: Mapping[str, str], tables: Sequence[str], facts: Facts | MariaDbFacts) -> list[str]:
     """Why the connector would not read these tables: it would say nothing, and look as if it had."""
-    signal_table = config.get("signal.data.collection")
-    said = []
-    if not signal_table:
-        said.append("the connector has no signal.data.collection: signals are not heard")
-    elif "source" not in config.get("signal.enabled.channels", "source").split(","):
-        said.append("signal.enabled.channels lacks `source`: rows of the signal table are not heard")
-    elif facts.publication is not None and signal_table not in facts.publication.tables:
-        name = facts.publication.name
-        said.append(
-            f"the publication lacks {signal_table}: ALTER PUBLICATION {name} ADD TABLE {signal_table}"
-        )
+    captured = captured_tables(config)
+    said = _signal_refusals(config, facts)
     for name in tables:
-        said += _table_refusals(config, name, facts)
+        table = facts.tables.get(name)
+        if table is None:
+            spelled = "schema.table" if isinstance(facts, Facts) else "database.table"
+            said.append(f"{name} does not exist, or the login may not see it: write it as {spelled}")
+            continue
+        if name not in captured:
+            said.append(
+                f"{name} is not in the connector's table.include.list: add it, apply, then take the snapshot"
+            )
+        said += _of_postgres(table) if isinstance(table, Table) else _of_mariadb(table)
+        said += _unpublished(name, facts)
     return said
 
 
-def _table_refusals(config: Mapping[str, str], name: str, facts: Facts) -> list[str]:
-    table = facts.tables.get(name)
-    if table is None:
-        return [f"{name} does not exist: write it as schema.table"]
+def _signal_refusals(config: Mapping[str, str], facts: Facts | MariaDbFacts) -> list[str]:
+    """Why the signal would not be heard, or the reading not begin: its steps are rows of that table, too."""
+    name = config.get("signal.data.collection")
+    if not name:
+        return ["the connector has no signal.data.collection: signals are not heard"]
+    if "source" not in config.get("signal.enabled.channels", "source").split(","):
+        return ["signal.enabled.channels lacks `source`: rows of the signal table are not heard"]
+    if isinstance(facts, Facts):
+        table = facts.tables.get(name)
+        exists, writable = table is not None, table is not None and table.writable
+    else:
+        exists, writable = facts.signal_exists, facts.signal_writable
+        if name not in captured_tables(config):
+            return [f"{name} is not in the connector's table.include.list: signals are read from the binlog"]
+    if not exists:
+        return [f"the signal table {name} does not exist: `tailrace doctor` prints its CREATE TABLE"]
+    if not writable:
+        return [f"GRANT INSERT ON {name} to the connector: without it a signal is heard and nothing is read"]
+    return _unpublished(name, facts)
+
+
+def _of_postgres(table: Table) -> list[str]:
     said = []
-    if name not in captured_tables(config):
-        said.append(
-            f"{name} is not in the connector's table.include.list: add it, apply, then take the snapshot"
-        )
     if not table.primary_key:
-        said.append(f"{name} has no primary key, by which it would be read in chunks")
+        said.append(f"{table.name} has no primary key, by which it would be read in chunks")
     if generated := [column.name for column in table.columns if column.generated]:
         said.append(
-            f"{name} has the generated column {', '.join(generated)}: the connector skips such a table"
+            f"{table.name} has the generated column {', '.join(generated)}: the connector skips such a table"
             " without a word; reset its offsets for a whole new snapshot instead"
         )
     if not table.readable:
-        said.append(f"{name}: the connector's role may not SELECT from it")
-    if facts.publication is not None and name not in facts.publication.tables:
-        said.append(
-            f"the publication lacks {name}: ALTER PUBLICATION {facts.publication.name} ADD TABLE {name}"
-        )
+        said.append(f"{table.name}: the connector's role may not SELECT from it")
     return said
+
+
+def _of_mariadb(table: MariaDbTable) -> list[str]:
+    said = []
+    if table.kind != "BASE TABLE":
+        said.append(f"{table.name} is no plain table ({table.kind.lower()})")
+    if not table.key:
+        said.append(f"{table.name} has no primary key, by which it would be read in chunks")
+    if not table.readable:
+        said.append(f"{table.name}: the login may not SELECT from it")
+    return said
+
+
+def _unpublished(name: str, facts: Facts | MariaDbFacts) -> list[str]:
+    if isinstance(facts, MariaDbFacts) or facts.publication is None or name in facts.publication.tables:
+        return []
+    return [f"the publication lacks {name}: ALTER PUBLICATION {facts.publication.name} ADD TABLE {name}"]
 
 
 def _key(text: str | None) -> tuple[KeyValue, ...] | None:

@@ -9,13 +9,16 @@ from typing import Final
 from connectors.checks import Check
 from connectors.diff import OWNER_KEY, Desired, Plan, plan
 from connectors.file import SUFFIXES
-from connectors.inspect import captured_tables, inspect
+from connectors.inspect import inspect, wanted_of_mariadb, wanted_of_postgres
 from connectors.live import LiveConnector
-from connectors.mariadb import is_mariadb_dsn
+from connectors.mariadb import read_mariadb_facts
+from connectors.mariadb_connection import is_mariadb_dsn
+from connectors.mariadb_writes import send_mariadb_signal
 from connectors.postgres import read_facts
 from connectors.postgres_writes import send_signal
-from connectors.preflight import Facts, Wanted
-from connectors.preset import POSTGRES_CLASS
+from connectors.preflight import Facts
+from connectors.preflight_mariadb import MariaDbFacts
+from connectors.preset import MARIADB_CLASS, POSTGRES_CLASS
 from connectors.rest import ConnectClient
 from connectors.snapshots import Signal
 from connectors.spec import ConnectorSpec, LoadedSpec, read_specs
@@ -42,6 +45,12 @@ class Workplace:
 
     def client(self, *, patience: float = 15.0) -> ConnectClient:
         return ConnectClient(self.url, timeout=self.timeout_seconds, patience=patience)
+
+    @property
+    def hosts(self) -> list[str] | None:
+        """The only addresses that files may name; None without such a list."""
+        connect = self.settings.connect if self.settings else None
+        return None if connect is None else connect.hosts
 
     def files(self, given: Sequence[Path] | None) -> list[Path]:
         """Those given, else those that sources name, else the folder beside tailrace.yaml."""
@@ -80,15 +89,20 @@ def nowhere(config: Path) -> Workplace:
     return Workplace("", 10.0, None, config.parent, None)
 
 
-def refusals(loaded: Sequence[LoadedSpec]) -> dict[str, list[str]]:
-    """What the preset refuses, by connector; nothing was asked of anybody."""
-    found = {one.spec.name: [str(violation) for violation in one.spec.violations()] for one in loaded}
+def refusals(place: Workplace, loaded: Sequence[LoadedSpec]) -> dict[str, list[str]]:
+    """What the preset and connect.hosts refuse, by connector; nothing was asked of anybody."""
+    found = {
+        one.spec.name: [str(violation) for violation in one.spec.violations(hosts=place.hosts)]
+        for one in loaded
+    }
     return {name: lines for name, lines in found.items() if lines}
 
 
-def wanted(loaded: Sequence[LoadedSpec], environment: Mapping[str, str] = os.environ) -> list[Desired]:
+def wanted(
+    place: Workplace, loaded: Sequence[LoadedSpec], environment: Mapping[str, str] = os.environ
+) -> list[Desired]:
     """Files as they are sent. Raises ConfigurationError for what the preset refuses, all at once."""
-    if found := refusals(loaded):
+    if found := refusals(place, loaded):
         said = "\n".join(f"connector {name}: {line}" for name, lines in found.items() for line in lines)
         raise ConfigurationError(
             f"refused before anything was sent:\n{said}\n"
@@ -96,7 +110,7 @@ def wanted(loaded: Sequence[LoadedSpec], environment: Mapping[str, str] = os.env
         )
     made = []
     for one in loaded:
-        resolved = one.spec.resolved(environment)
+        resolved = one.spec.resolved(environment, hosts=place.hosts)
         made.append(Desired(one.spec.name, resolved.config, one.spec.state, resolved.secrets, str(one.path)))
     return made
 
@@ -146,12 +160,12 @@ def need_dsn(place: Workplace, config: Mapping[str, str], given: str | None) -> 
     return dsn
 
 
-def signal(config: Mapping[str, str], dsn: str, what: Signal) -> int:
+def signal(config: Mapping[str, str], dsn: str, what: Signal) -> str:
     """Write it into the connector's signal table; the position by which the connector has heard it."""
     table = config.get("signal.data.collection")
     if not table:
         raise ConfigurationError("the connector has no signal.data.collection: signals are not heard")
-    return send_signal(dsn, table, what)
+    return (send_mariadb_signal if is_mariadb_dsn(dsn) else send_signal)(dsn, table, what)
 
 
 def reference(text: str) -> Secret:
@@ -205,27 +219,39 @@ def columns_used(settings: Settings, table: str) -> frozenset[str]:
     return frozenset(used)
 
 
-def facts_of(config: Mapping[str, str], dsn: str, tables: Sequence[str] = ()) -> Facts:
-    """What a Postgres database says of tables, slot and publication. ConfigurationError for another."""
-    if config.get("connector.class") != POSTGRES_CLASS or is_mariadb_dsn(dsn):
+def facts_of(config: Mapping[str, str], dsn: str, tables: Sequence[str]) -> Facts | MariaDbFacts:
+    """What the connector's database says of these tables and of the signal table.
+
+    ConfigurationError for a database whose signal table is not written to, and for another database's
+    `dsn` than the connector's.
+    """
+    kind, is_mariadb = config.get("connector.class"), is_mariadb_dsn(dsn)
+    if kind not in {POSTGRES_CLASS, MARIADB_CLASS}:
         raise ConfigurationError(
-            "only a Postgres connector's signal table is written to: for another write the row by hand"
+            "only the signal tables of Postgres' and MariaDB's connectors are written to: for another write"
+            " the row by hand"
         )
-    wanted = Wanted(
-        tables=tuple(tables or captured_tables(config)),
-        columns={},
-        slot=config.get("slot.name", "debezium"),
-        publication=config.get("publication.name", "dbz_publication"),
-        role=config.get("database.user"),
-    )
-    return read_facts(dsn, wanted)
+    if is_mariadb is not (kind == MARIADB_CLASS):
+        raise ConfigurationError(
+            "the connection string is of another database than the connector's: correct it"
+        )
+    if not is_mariadb:
+        return _postgres_facts(config, dsn, tables)
+    facts = read_mariadb_facts(dsn, wanted_of_mariadb(config, tuple(tables), {}))
+    if not facts.is_mariadb:
+        raise ConfigurationError("the server is MySQL's: its signal table is written to by hand")
+    return facts
+
+
+def _postgres_facts(config: Mapping[str, str], dsn: str, tables: Sequence[str]) -> Facts:
+    return read_facts(dsn, wanted_of_postgres(config, tuple(tables), {}))
 
 
 def _taken_slot(config: Mapping[str, str], dsn: str) -> Check | None:
     """A slot that somebody reads before its connector exists: the new one would wait for it in silence."""
     if config.get("connector.class") != POSTGRES_CLASS or is_mariadb_dsn(dsn):
         return None
-    slot = facts_of(config, dsn, ["public.none"]).slot
+    slot = _postgres_facts(config, dsn, ()).slot
     if slot is None or not slot.active:
         return None
     what = f"{slot.name} is read by somebody already: this connector would say RUNNING and wait"

@@ -27,9 +27,9 @@ from core.settings import (
     Source,
 )
 from core.topics import alias_name, required_topics
-from embed.render import Renderer
 from ingest.topics_admin import TopicsAdmin, plan_topics
 from tailrace.adapters import build_index, load_encoders
+from tailrace.connect import columns_used
 
 HTTP_SECONDS: Final = 5.0
 
@@ -110,7 +110,7 @@ def _connector(client: ConnectClient, source: str, connector: str, settings: Set
             title, "fail", status.failure or "is not running", "mend the cause, restart the connector"
         )
     config = client.config(connector) or {}
-    for violation in violations(config):
+    for violation in violations(config, hosts=settings.connect.hosts if settings.connect else None):
         yield Check(f"{title}: {violation.key}", "warn", violation.why, f"set {violation.want}")
     wanted = settings.sources[source]
     equal = {"topic.prefix": wanted.prefix}
@@ -132,7 +132,7 @@ def _databases(settings: Settings) -> Iterator[Check]:
             continue
         derived = derived_name(source.prefix)
         config = _deployed(settings, source) or {"slot.name": derived, "publication.name": derived}
-        indexed = {table: _used(settings, f"{name}.{table}") for table in source.tables}
+        indexed = {table: columns_used(settings, f"{name}.{table}") for table in source.tables}
         yield from inspect(
             Secret(source.database).reveal(),
             config,
@@ -149,18 +149,6 @@ def _deployed(settings: Settings, source: Source) -> dict[str, str] | None:
     with contextlib.suppress(TransientError), ConnectClient(url, timeout=seconds, patience=1.0) as client:
         return client.config(Path(source.connector).stem)
     return None
-
-
-def _used(settings: Settings, table: str) -> frozenset[str]:
-    """Columns that documents and views of this table use."""
-    used: set[str] = set()
-    for name, document in settings.documents.items():
-        if document.table == table:
-            used |= Renderer(name, document).columns()
-    for view in settings.state.values():
-        if view.table == table:
-            used |= {*view.by, *(view.columns or [])}
-    return frozenset(used)
 
 
 def _encoder(settings: Settings) -> Iterator[Check]:

@@ -73,13 +73,13 @@ def validate(
 
     place = connect.workplace(config, url) if not offline or config.exists() else connect.nowhere(config)
     loaded = connect.named_files(place, files, profile)
-    found: dict[str, list[str]] = {one.spec.name: [] for one in loaded} | connect.refusals(loaded)
+    found: dict[str, list[str]] = {one.spec.name: [] for one in loaded} | connect.refusals(place, loaded)
     sound = [one for one in loaded if not found[one.spec.name]]
     if not offline and sound:
         with place.client() as client:
             for one in sound:
                 try:
-                    (made,) = connect.wanted([one])
+                    (made,) = connect.wanted(place, [one])
                     errors = client.validate(made.config, secrets=made.secrets).errors
                 except TailraceError as error:
                     found[one.spec.name] = [masked_text(str(error))]
@@ -125,7 +125,7 @@ def plan(
     from tailrace import connect
 
     place = connect.workplace(config, url, owner)
-    desired = connect.wanted(connect.named_files(place, files, profile))
+    desired = connect.wanted(place, connect.named_files(place, files, profile))
     with place.client() as client:
         planned = connect.read_plan(place, client, desired, prune=prune)
     put_json(plan_data(planned)) if as_json else show_plan(planned)
@@ -168,7 +168,7 @@ def apply(
 
     place = connect.workplace(config, url, owner)
     loaded = connect.named_files(place, files, profile)
-    desired = connect.wanted(loaded)
+    desired = connect.wanted(place, loaded)
     with place.client() as client:
         planned = connect.read_plan(place, client, desired, prune=prune)
         if not as_json:

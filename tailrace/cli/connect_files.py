@@ -114,7 +114,7 @@ def delete(
             else:
                 kept += 1
                 say(f"{done} stays: {error}")
-        for topic in (*left.topics, *([left.history] if left.history else [])):
-            say(f"topic {topic} stays: it holds what may not be had again")
+        for topic, what in left.kept().items():
+            say(f"topic {topic} stays: {what or 'it holds what may not be had again'}")
     if kept:
         raise typer.Exit(FAILED)

@@ -121,10 +121,10 @@ def stop(
 
 
 def _until_heard(
-    client: "ConnectClient", name: str, signal_id: str, position: int, timeout: float
+    client: "ConnectClient", name: str, signal_id: str, position: str, timeout: float
 ) -> "Progress | None":
     """The snapshot as soon as the offsets tell of it; None if they have passed the signal without: done."""
-    from connectors.positions import committed_lsn
+    from connectors.positions import has_reached
     from connectors.snapshots import progress
     from core.errors import TransientError
 
@@ -134,7 +134,7 @@ def _until_heard(
         found = progress(offsets)
         if found is not None:
             return found
-        if (committed_lsn(offsets) or 0) >= position:
+        if has_reached(offsets, position):
             return None
         if time.monotonic() >= deadline:
             raise TransientError(

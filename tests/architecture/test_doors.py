@@ -20,7 +20,11 @@ DOORS = {
     "openai": ("serve/llms/openai.py", "embed/encoders/openai.py"),
     "requests": ("connectors/rest.py",),
     "psycopg": ("connectors/postgres.py", "connectors/postgres_writes.py"),
-    "pymysql": ("connectors/mariadb.py",),
+    "pymysql": (
+        "connectors/mariadb.py",
+        "connectors/mariadb_connection.py",
+        "connectors/mariadb_writes.py",
+    ),
     "confluent_kafka": ("ingest/topics_admin.py", "ingest/embedded_log.py"),
     "aiokafka": (
         "core/state_reader.py",

@@ -3,6 +3,9 @@
 import contextlib
 import json
 import random
+import re
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -10,18 +13,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
 import pymysql
 import pytest
+import yaml
 
 from connectors.checks import Check
 from connectors.inspect import inspect
 from connectors.preset import violations
 from connectors.rest import ConnectClient
+from connectors.spec import write_spec
 from core.settings import Secret
 from infra.stack import Ports, Stack, StackSettings
-from infra.stack.config import MARIADB_TABLES, REPLICATOR
+from infra.stack.config import MARIADB_SIGNAL, MARIADB_TABLES, REPLICATOR, mariadb_connector_spec
 from infra.stack.mariadb import ADMIN
 from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
@@ -34,6 +40,7 @@ from tests.e2e.support import HASHING, Api, eventually, read_topic, say
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
 SOURCE: Final = "shop-mariadb"
+ASIDE: Final = "aside-mariadb"
 SNAPSHOT_ROWS: Final = 1000
 FIRST_KEY: Final = 100_000
 ARRIVAL_SECONDS: Final = 60.0
@@ -490,6 +497,158 @@ def test_a_connector_that_may_not_beat_ends_is_explained_and_goes_on_after_a_sec
 def connector_runs(world: World) -> bool:
     (status,) = (one for one in world.stack.status() if one.name == "connector of MariaDB")
     return status.up
+
+
+def connect(world: World, *arguments: str, folder: Path | None = None, code: int = 0) -> tuple[str, str]:
+    """`tailrace connect` as its user calls it; what it says. No secret is ever among it."""
+    config = world.stack.settings.config_path if folder is None else folder / "tailrace.yaml"
+    done = subprocess.run(
+        [sys.executable, "-m", "tailrace", "connect", *arguments, "--config", str(config)],
+        cwd=folder or config.parent,
+        env={"PATH": "/usr/bin:/bin"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, done.stderr
+    for login in (ADMIN, REPLICATOR):
+        assert world.stack.mariadb.password(login) not in done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def unlogged(world: World, *statements: str) -> None:
+    """What the binlog never has."""
+    with world.stack.mariadb.connect(ADMIN) as connection, connection.cursor() as cursor:
+        for statement in ("SET SESSION sql_log_bin = 0", *statements):
+            cursor.execute(statement)
+
+
+def test_rows_that_the_binlog_never_had_are_read_by_a_snapshot_while_changes_keep_flowing(
+    world: World,
+) -> None:
+    unlogged(
+        world,
+        "INSERT INTO articles VALUES (500030, 'Moss', 'The mossfish hides.', 'care', 'en', 1, NOW(6))",
+        "UPDATE articles SET body = 'The mossfish was here.' WHERE id = 101",
+    )
+    at = world.run("UPDATE articles SET title = 'Before' WHERE id = 102")
+    assert world.hits("mossfish", at) == []
+    name = world.stack.settings.mariadb_connector
+    assert (
+        "it would be read" in connect(world, "snapshot", "start", name, "-t", "shop.articles", "--dry-run")[1]
+    )
+    with world.edits.running():
+        world.edits.wait(20)
+        said = connect(world, "snapshot", "start", name, "--table", "shop.articles", "--wait")
+        world.edits.wait(20)
+    assert "shop.articles read" in "".join(said)
+    arrive(world)
+    at = world.run("UPDATE articles SET title = 'After' WHERE id = 102")
+    assert {hit["key"] for hit in world.hits("mossfish", at)} == {"101", "500030"}
+    check_all(world)
+
+
+@pytest.fixture
+def aside(world: World, tmp_path: Path) -> Iterator[Path]:
+    """A folder with a connector of its own beside the stack's, and a table that takes seconds to read."""
+    stack = world.stack
+    stack.mariadb.sql("CREATE TABLE big (id BIGINT PRIMARY KEY, body VARCHAR(250) NOT NULL)")
+    unlogged(world, "INSERT INTO big SELECT seq, REPEAT('x', 200) FROM seq_1_to_300000")
+    stack.mariadb.sql(
+        "CREATE TABLE totals (id INT PRIMARY KEY, a INT, b INT GENERATED ALWAYS AS (a + 1) STORED)"
+    )
+    stack.mariadb.sql("INSERT INTO totals (id, a) VALUES (1, 41)")
+    stack.mariadb.sql("CREATE TABLE keyless (a INT)")
+    for table in ("big", "totals", "keyless"):
+        stack.mariadb.sql(f"GRANT SELECT ON shop.{table} TO '{REPLICATOR}'@'127.0.0.1'", user=ADMIN)
+    source = {
+        "connector": "connectors/aside.yaml",
+        "prefix": ASIDE,
+        "tables": ["shop.articles"],
+        "database": f"${{file:{stack.settings.secrets / 'mariadb.dsn'}}}",
+    }
+    tree = {"app": "trial", "connect": {"url": stack.connect_url}, "sources": {"aside": source}}
+    (tmp_path / "tailrace.yaml").write_text(yaml.safe_dump(tree))
+    (tmp_path / "connectors").mkdir()
+    yield tmp_path
+    with ConnectClient(stack.connect_url) as client:
+        if "aside" in client.names():
+            client.delete("aside")
+    for table in ("big", "totals", "keyless"):
+        stack.mariadb.sql(f"DROP TABLE {table}")
+
+
+def write_aside(world: World, folder: Path, *tables: str) -> None:
+    """The stack's own connector under another name and prefix, with these tables too."""
+    spec = mariadb_connector_spec(replace(world.stack.settings, prefix="aside"), server_id=4799)
+    listed = ",".join((spec.config["table.include.list"], *map(re.escape, tables)))
+    config = {**spec.config, "table.include.list": listed}
+    made = spec.model_copy(update={"name": "aside", "config": config})
+    write_spec(made, folder / "connectors" / "aside.yaml")
+
+
+def test_a_new_table_is_read_with_progress_and_stopped_and_the_connector_deleted_clean(
+    world: World, aside: Path
+) -> None:
+    def run(*arguments: str, code: int = 0) -> tuple[str, str]:
+        return connect(world, *arguments, folder=aside, code=code)
+
+    write_aside(world, aside)
+    assert "ok    aside: running" in run("apply", "--settle", "1")[0]
+    refused = run("snapshot", "start", "aside", "-t", "shop.big", "-t", "public.big", code=2)[1]
+    assert "shop.big is not in the connector's table.include.list" in refused
+    assert "public.big does not exist, or the login may not see it: write it as database.table" in refused
+    write_aside(world, aside, "shop.big", "shop.totals", "shop.keyless")
+    planned, _ = run("plan")
+    assert "tailrace connect snapshot start aside --table shop.big" in planned
+    run("apply", "--settle", "1", "--skip-preflight")
+    assert "no primary key" in run("snapshot", "start", "aside", "-t", "shop.keyless", code=2)[1]
+    assert "no snapshot runs" in run("snapshot", "status", "aside")[0]
+    started, _ = run("snapshot", "start", "aside", "--table", "shop.big")
+    assert re.search(r"reading shop\.big, .* 300000", started), started
+    assert json.loads(run("snapshot", "status", "aside", "--json")[0])["tables"] == ["shop.big"]
+    assert "no snapshot runs any more" in run("snapshot", "stop", "aside")[0]
+    read = sum(1 for _ in read_topic(world.stack, f"{ASIDE}.shop.big"))
+    assert 0 < read < 300_000, "stopped in the middle"
+    began = time.monotonic()
+    whole, said = run("snapshot", "start", "aside", "-t", "shop.totals", "-t", "shop.big", "--wait")
+    say(f"stopped after {read} rows; 300,000 rows read in {time.monotonic() - began:.1f} s:\n{whole}")
+    shares = [int(share) for share in re.findall(r"reading shop\.big.* \((\d+)%\)", whole)]
+    assert shares == sorted(shares)
+    assert len(shares) > 1, whole
+    assert "shop.totals, shop.big read" in said
+    (total,) = (
+        json.loads(str(one.value(), "utf-8")) for one in read_topic(world.stack, f"{ASIDE}.shop.totals")
+    )
+    assert (total["op"], total["after"]["b"]) == ("r", 42)
+
+    deleted, stays = run("delete", "aside", "--clean", "--yes")
+    assert deleted.splitlines() == ["deleted source offsets", "deleted connector aside"]
+    for topic in (
+        f"{ASIDE}.schema-history stays: the schema history",
+        f"{ASIDE} stays: changes of tables",
+        f"{ASIDE}.shop.big stays",
+    ):
+        assert f"topic {topic}" in stays
+    # It begins anew, with the history that stayed.
+    write_aside(world, aside)
+    assert "ok    aside: running" in run("apply", "--settle", "1")[0]
+    assert "source offsets" in run("delete", "aside", "--yes")[1]
+
+
+def test_a_signal_that_nobody_may_write_is_refused(world: World) -> None:
+    name = world.stack.settings.mariadb_connector
+    login = "'debezium'@'127.0.0.1'"
+    world.stack.mariadb.sql(f"REVOKE INSERT ON {MARIADB_SIGNAL} FROM {login}", user=ADMIN)
+    try:
+        said = connect(world, "snapshot", "start", name, "-t", "shop.articles", code=2)[1]
+    finally:
+        for one in grants():
+            world.stack.mariadb.sql(one, user=ADMIN)
+    assert f"GRANT INSERT ON {MARIADB_SIGNAL}" in said
 
 
 def test_doctor_looks_at_both_databases(world: World) -> None:

@@ -7,7 +7,9 @@ import pytest
 
 from connectors.checks import Check
 from connectors.inspect import captured_tables, inspect
-from connectors.mariadb import is_mariadb_dsn, read_mariadb_facts
+from connectors.mariadb import read_mariadb_facts
+from connectors.mariadb_connection import is_mariadb_dsn
+from connectors.mariadb_writes import send_mariadb_signal
 from connectors.preflight_mariadb import (
     MariaDbColumn,
     MariaDbFacts,
@@ -15,10 +17,12 @@ from connectors.preflight_mariadb import (
     MariaDbWanted,
     preflight_mariadb,
 )
-from connectors.preset import violations
+from connectors.preset import POSTGRES_CLASS, violations
 from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS, mariadb_config, rules
+from connectors.snapshots import execute
 from core.errors import ConfigurationError, TransientError
 from infra.stack.ports import free_ports
+from tailrace.connect import facts_of
 
 CANARY = "canary-77d1"
 
@@ -300,3 +304,25 @@ def test_a_used_table_that_is_not_captured_is_a_fault() -> None:
     assert [check.name for check in found] == ["table shop.other", "database"]
     patterns = {"connector.class": MARIADB_CLASS, "table.include.list": r"shop\..*"}
     assert [c.name for c in inspect(dsn, patterns, indexed={"shop.other": ["id"]})] == ["database"]
+
+
+def test_a_signal_for_a_server_that_is_away_says_so_and_no_password() -> None:
+    (port,) = free_ports(1)
+    with pytest.raises(TransientError, match="could not be asked") as raised:
+        send_mariadb_signal(
+            f"mysql://u:{CANARY}@127.0.0.1:{port}/shop", "shop.debezium_signal", execute(["shop.a"])
+        )
+    assert CANARY not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "dsn", "said"),
+    [
+        (MYSQL_CLASS, "mysql://u:p@h/shop", "by hand"),
+        (MARIADB_CLASS, "postgresql://u:p@h/shop", "another database than the connector's"),
+        (POSTGRES_CLASS, "mysql://u:p@h/shop", "another database than the connector's"),
+    ],
+)
+def test_a_signal_goes_to_the_connectors_own_database_only(kind: str, dsn: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        facts_of({**config(), "connector.class": kind}, dsn, ["shop.articles"])

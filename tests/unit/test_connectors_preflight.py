@@ -21,9 +21,10 @@ TABLE = Table(
         Column("shout", "text", generated=True),
     ),
 )
+SIGNAL = replace(TABLE, name="public.signal", columns=())
 PUBLICATION = Publication(
     name="pub",
-    tables=frozenset({"public.docs", "public.beat"}),
+    tables=frozenset({"public.docs", "public.beat", "public.signal"}),
     publishes=frozenset({"insert", "update", "delete", "truncate"}),
     via_root=True,
 )
@@ -34,7 +35,7 @@ FACTS = Facts(
     slot_wal_keep_mb=1024,
     slots_free=3,
     role=Role("debezium", superuser=False, replication=True),
-    tables={"public.docs": TABLE},
+    tables={"public.docs": TABLE, "public.signal": SIGNAL},
     publication=PUBLICATION,
     slot=SLOT,
 )
@@ -45,6 +46,7 @@ WANTED = Wanted(
     publication="pub",
     role="debezium",
     heartbeat_table="public.beat",
+    signal_table="public.signal",
 )
 
 
@@ -53,7 +55,7 @@ def bad(facts: Facts = FACTS, wanted: Wanted = WANTED) -> list[Check]:
 
 
 def with_table(table: Table) -> Facts:
-    return replace(FACTS, tables={"public.docs": table})
+    return replace(FACTS, tables={**FACTS.tables, "public.docs": table})
 
 
 def test_a_good_database_is_all_ok() -> None:
@@ -75,7 +77,7 @@ def test_a_good_database_is_all_ok() -> None:
             "fail",
             "ALTER ROLE debezium REPLICATION",
         ),
-        (replace(FACTS, tables={}), "table public.docs", "fail", "create it"),
+        (replace(FACTS, tables={"public.signal": SIGNAL}), "table public.docs", "fail", "create it"),
         (with_table(replace(TABLE, primary_key=())), "table public.docs", "fail", "ADD PRIMARY KEY"),
         (with_table(replace(TABLE, deferrable_key=True)), "table public.docs", "fail", "NOT DEFERRABLE"),
         (with_table(replace(TABLE, identity="n")), "table public.docs", "fail", "REPLICA IDENTITY DEFAULT"),
@@ -87,7 +89,9 @@ def test_a_good_database_is_all_ok() -> None:
             "CREATE PUBLICATION pub FOR TABLE public.beat, pub",
         ),
         (
-            replace(FACTS, publication=replace(PUBLICATION, tables=frozenset({"public.docs"}))),
+            replace(
+                FACTS, publication=replace(PUBLICATION, tables=frozenset({"public.docs", "public.signal"}))
+            ),
             "publication",
             "fail",
             "ADD TABLE public.beat",
@@ -145,3 +149,37 @@ def test_a_promised_full_identity_is_checked() -> None:
     promised = replace(WANTED, replica_identity_full=True)
     assert "REPLICA IDENTITY FULL" in bad(wanted=promised)[0].fix
     assert bad(with_table(replace(TABLE, identity="f")), promised) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "fix"),
+    [
+        (replace(FACTS, tables={"public.docs": TABLE}), "CREATE TABLE public.signal (id text PRIMARY KEY"),
+        (
+            replace(FACTS, tables={**FACTS.tables, "public.signal": replace(SIGNAL, writable=False)}),
+            "GRANT SELECT, INSERT, DELETE ON public.signal TO debezium",
+        ),
+        (
+            replace(
+                FACTS, publication=replace(PUBLICATION, tables=frozenset({"public.docs", "public.beat"}))
+            ),
+            "ALTER PUBLICATION pub ADD TABLE public.signal",
+        ),
+    ],
+    ids=["missing", "denied", "unpublished"],
+)
+def test_a_signal_table_of_no_use_is_a_warning(facts: Facts, fix: str) -> None:
+    (check,) = bad(facts)
+    assert (check.name, check.status) == ("signal table", "warn")
+    assert check.fix is not None
+    assert fix in check.fix
+    assert bad(facts, replace(WANTED, signal_table=None)) == []
+
+
+def test_a_publication_to_be_made_has_the_signal_table_if_there_is_one() -> None:
+    (made,) = bad(replace(FACTS, publication=None))
+    assert made.fix is not None
+    assert "FOR TABLE public.beat, public.docs, public.signal WITH" in made.fix
+    without, _ = bad(replace(FACTS, publication=None, tables={"public.docs": TABLE}))
+    assert without.fix is not None
+    assert "FOR TABLE public.beat, public.docs WITH" in without.fix

@@ -1,7 +1,8 @@
-"""Kafka Connect's REST as it answers, busy, wrong and silent; and what a deployment makes of it."""
+"""Kafka Connect's REST as it answers, busy, wrong and silent."""
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,16 @@ import requests
 import responses
 import stamina
 
-from connectors.deploy import cause, deploy
 from connectors.positions import committed_lsn
-from connectors.preset import postgres_config
+from connectors.preset import POSTGRES_CLASS, postgres_config
 from connectors.rest import ConnectClient
 from connectors.spec import ConnectorSpec, read_spec, spec_of, write_spec
 from core.errors import ConfigurationError, PermanentError, TransientError
 
 URL = "http://connect.example:8083"
 CANARY = "canary-9c1d7e"
+MISSING = {"error_code": 404, "message": "not found"}
+"""Connect's own 404."""
 
 
 @pytest.fixture
@@ -92,12 +94,22 @@ def test_other_refusals_are_permanent(answers: responses.RequestsMock, client: C
 
 def test_what_is_not_there_is_none(answers: responses.RequestsMock, client: ConnectClient) -> None:
     for path in ("config", "status", "offsets"):
-        answers.get(f"{URL}/connectors/a%2Fb/{path}", status=404, json={"message": "no"})
-    answers.delete(f"{URL}/connectors/a%2Fb", status=404)
+        answers.get(f"{URL}/connectors/a%2Fb/{path}", status=404, json=MISSING)
+    answers.delete(f"{URL}/connectors/a%2Fb", status=404, json=MISSING)
     assert client.config("a/b") is None
     assert client.status("a/b") is None
     assert client.offsets("a/b") == []
     client.delete("a/b")
+
+
+def test_a_worker_that_starts_has_not_lost_its_connectors(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    """Its web server is up before its resources are, and then answers 404 to everything."""
+    answers.get(f"{URL}/connectors/a/config", status=404, body="<html>Not Found</html>")
+    answers.get(f"{URL}/connectors/a/config", status=404, json={"status": "404", "message": "Not Found"})
+    answers.get(f"{URL}/connectors/a/config", json={"name": "a"})
+    assert client.config("a") == {"name": "a"}
 
 
 def test_running_means_connector_and_every_task(
@@ -121,78 +133,153 @@ def test_restart_asks_for_the_failed_tasks(answers: responses.RequestsMock, clie
 
 
 def test_validation_keeps_only_errors(answers: responses.RequestsMock, client: ConnectClient) -> None:
-    values = [
-        {"value": {"name": "database.hostname", "errors": [f"no host for password={CANARY}"]}},
-        {"value": {"name": "topic.prefix", "errors": []}},
+    configs = [
+        {
+            "definition": {"name": "database.hostname", "type": "STRING"},
+            "value": {"name": "database.hostname", "errors": [f"no host for password={CANARY}"]},
+        },
+        {
+            "definition": {"name": "odd.key", "type": "PASSWORD"},
+            "value": {"name": "odd.key", "errors": [f"{CANARY}-2 is short"]},
+        },
+        {"definition": {"name": "topic.prefix", "type": "STRING"}, "value": {"name": "x", "errors": []}},
     ]
-    answers.put(f"{URL}/connector-plugins/PostgresConnector/config/validate", json={"configs": values})
-    found = client.validate({"connector.class": "io.debezium.connector.postgresql.PostgresConnector"})
-    assert list(found) == ["database.hostname"]
+    answers.get(f"{URL}/connector-plugins", json=[{"class": POSTGRES_CLASS}])
+    sent = answers.put(f"{URL}/connector-plugins/{POSTGRES_CLASS}/config/validate", json={"configs": configs})
+    found = client.validate({"connector.class": POSTGRES_CLASS, "odd.key": f"{CANARY}-2"})
+    assert list(found.errors) == ["database.hostname", "odd.key"]
+    assert found.password_keys == {"odd.key"}
     assert CANARY not in str(found)
+    assert json.loads(sent.calls[0].request.body or "")["name"]
 
 
-def deployed(client: ConnectClient, wanted: ConnectorSpec) -> None:
-    ticks = iter(range(1000))
-    deploy(client, wanted, timeout_s=20, sleep=lambda _: None, clock=lambda: float(next(ticks)))
-
-
-def test_a_deployment_waits_until_all_run(answers: responses.RequestsMock, client: ConnectClient) -> None:
-    answers.get(f"{URL}/connectors/shop/config", status=404)
-    sent = answers.put(f"{URL}/connectors/shop/config", status=201, json={})
-    for body in (status("UNASSIGNED"), status("RUNNING"), status("RUNNING", "RUNNING")):
-        answers.get(f"{URL}/connectors/shop/status", json=body)
-    deployed(client, spec())
-    body = json.loads(sent.calls[0].request.body or "")
-    assert body["skipped.operations"] == "none"
-
-
-def test_an_equal_configuration_is_not_sent_again(
+def test_a_plugin_that_is_missing_is_named_before_anything_is_validated(
     answers: responses.RequestsMock, client: ConnectClient
 ) -> None:
-    answers.get(f"{URL}/connectors/shop/config", json={**spec().full_config(), "name": "shop"})
-    answers.get(f"{URL}/connectors/shop/status", json=status("RUNNING", "RUNNING"))
-    deployed(client, spec())
-    assert {call.request.method for call in answers.calls} == {"GET"}
+    answers.get(f"{URL}/connector-plugins", json=[{"class": "io.debezium.Other"}])
+    with pytest.raises(
+        ConfigurationError, match=r"no plugin .*PostgresConnector; it has io\.debezium\.Other"
+    ):
+        client.validate({"connector.class": POSTGRES_CLASS})
+    assert len(answers.calls) == 1
 
 
-def test_a_failed_task_is_the_cause(answers: responses.RequestsMock, client: ConnectClient) -> None:
-    trace = (
-        "org.apache.kafka.connect.errors.ConnectException: Error configuring\n\tat x.y(Z.java:1)\n"
-        f"Caused by: org.postgresql.util.PSQLException: FATAL: no pg_hba entry, password={CANARY}\n\tat …"
+def test_a_validation_that_the_worker_gave_up_is_not_repeated(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.get(f"{URL}/connector-plugins", json=[{"class": POSTGRES_CLASS}])
+    answers.put(
+        f"{URL}/connector-plugins/{POSTGRES_CLASS}/config/validate",
+        status=500,
+        json={"message": "Request timed out. The worker is currently performing multi-property validation"},
     )
-    answers.get(f"{URL}/connectors/shop/config", status=404)
-    answers.put(f"{URL}/connectors/shop/config", status=201, json={})
-    answers.get(f"{URL}/connectors/shop/status", json=status("RUNNING", "FAILED", trace=trace))
-    answers.post(f"{URL}/connectors/shop/restart?includeTasks=true&onlyFailed=true", status=202, json={})
-    with pytest.raises(ConfigurationError, match="no pg_hba entry") as raised:
-        deployed(client, spec())
-    assert CANARY not in str(raised.value)
-    assert "Error configuring" in str(raised.value)
+    with pytest.raises(TransientError, match="can the worker reach the database"):
+        client.validate({"connector.class": POSTGRES_CLASS})
+    assert len(answers.calls) == 2
 
 
-def test_a_connector_that_never_runs_is_transient(
+def test_no_answer_in_time_is_said_once(answers: responses.RequestsMock, client: ConnectClient) -> None:
+    answers.get(f"{URL}/connectors", body=requests.ReadTimeout("x"))
+    with pytest.raises(TransientError, match="no answer within 10 s"):
+        client.names()
+    assert len(answers.calls) == 1
+
+
+def test_password_keys_are_asked_for_once(answers: responses.RequestsMock, client: ConnectClient) -> None:
+    asked = answers.get(
+        f"{URL}/connector-plugins/P/config",
+        json=[{"name": "a", "type": "PASSWORD"}, {"name": "b", "type": "STRING"}],
+    )
+    answers.get(f"{URL}/connector-plugins/Q/config", status=404, json=MISSING)
+    assert client.password_keys("P") == client.password_keys("P") == {"a"}
+    assert client.password_keys("Q") == frozenset()
+    assert asked.call_count == 1
+
+
+def test_a_refusal_hides_what_the_plugin_types_as_a_password(
     answers: responses.RequestsMock, client: ConnectClient
 ) -> None:
-    answers.get(f"{URL}/connectors/shop/config", status=404)
-    answers.put(f"{URL}/connectors/shop/config", status=201, json={})
-    answers.get(f"{URL}/connectors/shop/status", json=status("RUNNING", "UNASSIGNED"))
-    with pytest.raises(TransientError, match="UNASSIGNED"):
-        deployed(client, spec())
+    answers.get(f"{URL}/connector-plugins/P/config", json=[{"name": "odd.key", "type": "PASSWORD"}])
+    client.password_keys("P")
+    for method, path in ((responses.PUT, "/connectors/a/config"), (responses.POST, "/connectors")):
+        answers.add(method, URL + path, status=400, json={"message": f"{CANARY} and {CANARY}-2 are bad"})
+    config = {"connector.class": "P", "odd.key": CANARY}
+    hidden = frozenset({f"{CANARY}-2"})
+    for send in (
+        partial(client.put_config, "a", config, secrets=hidden),
+        partial(client.create, "a", config, "STOPPED", secrets=hidden),
+    ):
+        with pytest.raises(ConfigurationError, match="are bad") as raised:
+            send()
+        assert CANARY not in str(raised.value)
 
 
-def test_a_bad_configuration_makes_no_call(answers: responses.RequestsMock, client: ConnectClient) -> None:
-    with pytest.raises(ConfigurationError, match="TRUNCATE"):
-        deployed(client, spec(**{"skipped.operations": "t"}))
-    assert len(answers.calls) == 0
+def test_a_name_that_is_taken_meanwhile_is_no_rebalance(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.post(f"{URL}/connectors", status=409, json={"message": "Connector a already exists"})
+    answers.get(f"{URL}/connectors/a/config", json={"name": "a"})
+    with pytest.raises(ConfigurationError, match="exists already"):
+        client.create("a", {}, "STOPPED")
 
 
-def test_a_stopped_connector_is_resumed(answers: responses.RequestsMock, client: ConnectClient) -> None:
-    answers.get(f"{URL}/connectors/shop/config", json={**spec().full_config(), "name": "shop"})
-    answers.get(f"{URL}/connectors/shop/status", json=status("STOPPED"))
-    resumed = answers.put(f"{URL}/connectors/shop/resume", status=202)
-    answers.get(f"{URL}/connectors/shop/status", json=status("RUNNING", "RUNNING"))
-    deployed(client, spec())
-    assert resumed.call_count == 1
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (200, {"status": "healthy", "message": "up"}, "healthy"),
+        (503, {"status": "starting", "message": "x"}, "starting"),
+        (500, {"status": "unhealthy", "message": "x"}, "unhealthy"),
+        (404, {"error_code": "404", "message": "HTTP 404"}, "answering"),
+    ],
+)
+def test_health_falls_back_to_the_root(
+    answers: responses.RequestsMock, client: ConnectClient, status: int, body: dict[str, str], said: str
+) -> None:
+    answers.get(f"{URL}/", json={"version": "4.3.0", "kafka_cluster_id": "k"})
+    answers.get(f"{URL}/health", status=status, json=body)
+    health = client.health()
+    assert (health.status, health.version, health.kafka_cluster_id) == (said, "4.3.0", "k")
+
+
+def test_all_connectors_come_by_one_call(answers: responses.RequestsMock, client: ConnectClient) -> None:
+    entry = {"info": {"name": "shop", "config": {"name": "shop", "a": "b"}}, "status": status("STOPPED")}
+    asked = answers.get(f"{URL}/connectors?expand=status&expand=info", json={"shop": entry})
+    found = client.connectors()
+    assert dict(found["shop"].config) == {"a": "b"}
+    assert found["shop"].state == "stopped"
+    assert "'b'" not in repr(found), "a configuration may hold a literal secret"
+    assert asked.call_count == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "summary"),
+    [
+        (status("RUNNING", "RUNNING"), "running"),
+        (status("RUNNING"), "starting"),
+        (status("RUNNING", "RUNNING", "FAILED"), "failed"),
+        (status("FAILED"), "failed"),
+        (status("PAUSED", "PAUSED"), "paused"),
+        (status("PAUSED", "RUNNING"), "starting"),
+        (status("STOPPED"), "stopped"),
+        (status("STOPPED", "RUNNING"), "starting"),
+        (status("RUNNING", "RESTARTING"), "starting"),
+    ],
+)
+def test_a_connector_and_its_tasks_are_one_word(
+    answers: responses.RequestsMock, client: ConnectClient, body: dict[str, Any], summary: str
+) -> None:
+    answers.get(f"{URL}/connectors/shop/status", json=body)
+    found = client.status("shop")
+    assert found is not None
+    assert found.summary == summary
+
+
+def test_an_answer_that_is_no_json_is_somebody_else(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.get(f"{URL}/connectors", body="<html>")
+    with pytest.raises(TransientError, match="is Connect there"):
+        client.names()
 
 
 def test_a_file_is_read_back_as_it_was_written(tmp_path: Path) -> None:
@@ -227,10 +314,6 @@ def test_yaml_numbers_and_flags_become_what_connect_knows(tmp_path: Path) -> Non
     path = tmp_path / "shop.yaml"
     path.write_text("name: shop\nconfig: {a: true, b: 10}")
     assert read_spec(path).config == {"a": "true", "b": "10"}
-
-
-def test_a_trace_without_lines_has_a_cause() -> None:
-    assert cause("") == "(no trace)"
 
 
 @pytest.mark.parametrize(

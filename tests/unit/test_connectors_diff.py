@@ -1,0 +1,194 @@
+"""The plan between files and a cluster: which keys, which warnings, whose connectors, and no secret."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import pytest
+
+from connectors.diff import OWNER_KEY, Desired, Plan, plan
+from connectors.live import ConnectorStatus, LiveConnector, TaskStatus
+from connectors.masking import MASK
+from connectors.preset import POSTGRES_CLASS
+from tests.unit.connect_world import CANARY, shop_config
+
+
+def live(
+    name: str, config: Mapping[str, str], state: str = "RUNNING", task: str | None = None
+) -> LiveConnector:
+    tasks = (
+        ()
+        if state == "STOPPED"
+        else (TaskStatus(0, task or state, "w", "trace" if task == "FAILED" else None),)
+    )
+    return LiveConnector(name, config, ConnectorStatus(name, state, "w", tasks))
+
+
+def compared(desired: Mapping[str, str], found: Mapping[str, str] | None, owner: str | None = None) -> Plan:
+    there = {} if found is None else {"shop": live("shop", found)}
+    return plan([Desired("shop", desired)], there, owner=owner)
+
+
+def test_an_equal_connector_is_no_change() -> None:
+    made = compared(shop_config(), shop_config())
+    assert (made.summary(), made.changes) == ("no changes", [])
+
+
+def test_a_new_connector_shows_all_its_keys() -> None:
+    made = compared({"connector.class": POSTGRES_CLASS, "a": "1"}, None)
+    assert [str(change) for change in made.steps[0].changes] == [
+        "+ a: 1",
+        f"+ connector.class: {POSTGRES_CLASS}",
+    ]
+    assert made.summary() == "1 change: 1 create"
+    assert not made.steps[0].risks, "nothing is read again that was never read"
+
+
+def test_each_key_is_added_changed_or_removed() -> None:
+    made = compared({"a": "1", "b": "2"}, {"b": "3", "c": "4"})
+    assert [str(change) for change in made.steps[0].changes] == ["+ a: 1", "~ b: 3 → 2", "- c: 4"]
+
+
+@pytest.mark.parametrize(
+    ("key", "one", "other", "equal"),
+    [
+        ("table.include.list", "public.a, public.b", "public.b,public.a", True),
+        ("table.include.list", "public.a,public.b", "public.a,public.c", False),
+        ("table.include.list", r"public\.a{1,2},b", r"b,public\.a{1,2}", True),
+        ("column.exclude.list", " a.b.c ,d.e.f", "d.e.f,a.b.c", True),
+        ("transforms", "one,two", "two,one", False),
+        ("poll.interval.ms", "50", " 50 ", True),
+        ("snapshot.mode", "initial", "Initial", False),
+    ],
+)
+def test_what_means_the_same_is_equal(key: str, one: str, other: str, equal: bool) -> None:
+    made = compared({key: one}, {key: other})
+    assert (made.changes == []) is equal
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "after", "said"),
+    [
+        ("topic.prefix", "a", "b", "read again into new topics"),
+        ("slot.name", "a", "b", "tailrace resync"),
+        ("publication.name", "a", "b", "falls silent"),
+        ("snapshot.mode", "initial", "always", "without offsets"),
+        ("database.server.id", "1", "2", "off the server"),
+        ("database.hostname", "a", "b", "positions of its own"),
+        ("database.dbname", "a", "b", "another database"),
+        ("signal.data.collection", "a.b", "a.c", "old table"),
+        ("schema.history.internal.kafka.topic", "a", "b", "does not start"),
+        ("unavailable.value.placeholder", "a", "b", "tailrace.yaml at the same time"),
+        ("value.converter.schemas.enable", "false", "true", "keeps its old form"),
+        ("column.exclude.list", "a", "b", "a snapshot fills in"),
+        ("table.include.list", r"public\.a", r"public\.a,public\.b", "snapshot start shop --table public.b`"),
+        (
+            "table.include.list",
+            r"public\.a,public\.b",
+            r"public\.a",
+            "public.b: rows in topics and index stay",
+        ),
+        ("table.exclude.list", r"public\.a,public\.b", r"public\.a", "--table public.b`"),
+        ("collection.include.list", "shop.a", "shop.a,shop.b", "--table shop.b`"),
+    ],
+)
+def test_a_key_that_reads_again_or_orphans_warns_loudly(key: str, before: str, after: str, said: str) -> None:
+    made = compared({key: after}, {key: before})
+    (change,) = made.steps[0].changes
+    assert change.risk is not None
+    assert said in change.risk
+
+
+def test_a_harmless_key_does_not_warn() -> None:
+    assert compared({"poll.interval.ms": "1"}, {"poll.interval.ms": "2"}).steps[0].risks == []
+
+
+@pytest.mark.parametrize(
+    ("desired", "found"),
+    [
+        ({"database.password": CANARY}, {"database.password": "x"}),
+        ({"database.password": "x"}, {"database.password": CANARY}),
+        ({"database.password": f"{CANARY}1"}, {"database.password": f"{CANARY}2"}),
+        ({"odd.key": CANARY}, {"odd.key": "x"}),
+        ({"odd.key": "x"}, {"odd.key": CANARY}),
+        ({"a": f"jdbc:postgresql://u:{CANARY}@h/d"}, {}),
+        ({"table.include.list": f"{CANARY}-9"}, {"table.include.list": "x"}),
+        ({}, {"my.secret": CANARY}),
+    ],
+)
+def test_no_secret_is_in_a_plan(desired: dict[str, str], found: dict[str, str]) -> None:
+    named = {"connector.class": "P"}
+    there = {"shop": live("shop", {**named, **found})}
+    wanted = Desired("shop", {**named, **desired}, secrets=frozenset({f"{CANARY}-9"}))
+    made = plan([wanted], there, password_keys={"P": ["odd.key"]})
+    assert made.changes, "that it differs is told"
+    assert CANARY not in repr(made)
+    assert MASK in str(made.steps[0].changes[0])
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "task", "expected"),
+    [
+        ("running", "RUNNING", None, None),
+        ("running", "RUNNING", "UNASSIGNED", None),
+        ("running", "RUNNING", "FAILED", ("failed", "running")),
+        ("running", "PAUSED", None, ("paused", "running")),
+        ("running", "STOPPED", None, ("stopped", "running")),
+        ("paused", "RUNNING", None, ("running", "paused")),
+        ("stopped", "PAUSED", None, ("paused", "stopped")),
+        ("stopped", "STOPPED", None, None),
+    ],
+)
+def test_the_state_is_a_change_of_its_own(
+    wanted: Literal["running", "paused", "stopped"],
+    state: str,
+    task: str | None,
+    expected: tuple[str, str] | None,
+) -> None:
+    desired = Desired("shop", {"a": "1"}, wanted)
+    made = plan([desired], {"shop": live("shop", {"a": "1"}, state, task)})
+    assert made.steps[0].state == expected
+    assert made.steps[0].action == ("none" if expected is None else "state")
+
+
+def test_only_what_bears_our_mark_is_ours_to_prune() -> None:
+    there = {
+        "kept": live("kept", {"a": "1", OWNER_KEY: "shop"}),
+        "old": live("old", {OWNER_KEY: "shop"}),
+        "by-hand": live("by-hand", {}),
+        "other": live("other", {OWNER_KEY: "other"}),
+    }
+    desired = [Desired("kept", {"a": "1"})]
+    made = plan(desired, there, owner="shop")
+    assert (made.orphans, made.foreign, made.changes) == (("old",), ("by-hand", "other"), [])
+    pruned = plan(desired, there, owner="shop", prune=True)
+    assert [(step.name, step.action) for step in pruned.changes] == [("old", "prune")]
+    assert plan(desired, there, prune=True).orphans == (), "without an owner nothing is ours"
+
+
+def test_a_connector_made_by_hand_is_adopted_by_its_mark() -> None:
+    made = compared({"a": "1"}, {"a": "1"}, owner="shop")
+    assert [str(change) for change in made.steps[0].changes] == [f"+ {OWNER_KEY}: shop"]
+
+
+def test_a_connector_of_somebody_else_is_a_conflict() -> None:
+    made = compared({"a": "1"}, {"a": "1", OWNER_KEY: "other"}, owner="shop")
+    assert "belongs to 'other'" in made.conflicts[0]
+
+
+@pytest.mark.parametrize("key", ["slot.name", "topic.prefix", "database.server.id"])
+def test_two_connectors_that_would_fight_are_a_conflict(key: str) -> None:
+    server = {"database.hostname": "db", "database.port": "1"}
+    there = {"theirs": live("theirs", {**server, key: "x"})}
+    made = plan([Desired("ours", {**server, key: "x"})], there)
+    assert len(made.conflicts) == 1
+    assert all(word in made.conflicts[0] for word in ("theirs", "ours", key))
+    elsewhere = {**server, "database.hostname": "other", key: "x"}
+    assert bool(plan([Desired("ours", elsewhere)], there).conflicts) is (key == "topic.prefix")
+
+
+def test_what_is_pruned_frees_what_it_held() -> None:
+    config = {"slot.name": "x"}
+    there = {"old": live("old", {**config, OWNER_KEY: "shop"})}
+    desired = [Desired("new", config)]
+    assert plan(desired, there, owner="shop").conflicts
+    assert not plan(desired, there, owner="shop", prune=True).conflicts

@@ -1,0 +1,67 @@
+"""Files from live connectors: read back they are the same, and they hold no secret."""
+
+from pathlib import Path
+
+import pytest
+
+from connectors.diff import OWNER_KEY, Desired, plan
+from connectors.export import exported
+from connectors.live import ConnectorStatus, LiveConnector, TaskStatus
+from connectors.spec import read_spec, write_spec
+from tests.unit.connect_world import CANARY, shop_config
+
+
+def live(state: str = "RUNNING", **changed: str) -> LiveConnector:
+    tasks = () if state == "STOPPED" else (TaskStatus(0, state, "w"),)
+    config = shop_config(**changed)
+    return LiveConnector("shop", config, ConnectorStatus("shop", state, "w", tasks))
+
+
+@pytest.mark.parametrize("state", ["RUNNING", "PAUSED", "STOPPED"])
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"database__password": CANARY, "odd__key": f"{CANARY}-odd"},
+        {"database__password": "${env:PG_PASSWORD}"},
+        {"some__text": "a {{ b }} ${dir:/x:y} 'q' : #"},
+        {"tailrace__owner": "shop"},
+    ],
+    ids=["references", "literals", "the worker's environment", "odd text", "marked"],
+)
+def test_a_plan_of_an_exported_file_shows_no_change(
+    tmp_path: Path, state: str, changed: dict[str, str]
+) -> None:
+    found = live(state, **changed)
+    made = exported(found, password_keys={"odd.key"})
+    path = tmp_path / "shop.yaml"
+    write_spec(made.spec, path)
+    assert CANARY not in path.read_text()
+    assert CANARY not in str(made)
+    spec = read_spec(path)
+    environment = {variable: found.config[key] for variable, key in made.variables.items()}
+    resolved = spec.resolved(environment)
+    desired = Desired(spec.name, resolved.config, spec.state, resolved.secrets)
+    owner = found.config.get(OWNER_KEY)
+    assert plan([desired], {"shop": found}, owner=owner).summary() == "no changes"
+
+
+def test_a_literal_secret_becomes_a_variable_with_a_note() -> None:
+    made = exported(live(database__password=CANARY, odd__key=CANARY), password_keys={"odd.key"})
+    assert made.variables == {"SHOP_DATABASE_PASSWORD": "database.password", "SHOP_ODD_KEY": "odd.key"}
+    assert made.spec.config["database.password"] == "${env:SHOP_DATABASE_PASSWORD}"
+    assert any("set SHOP_ODD_KEY before `apply`" in note for note in made.notes)
+
+
+def test_a_url_with_a_password_is_a_secret_whole() -> None:
+    made = exported(live(some__url=f"mongodb://u:{CANARY}@h/d"))
+    assert made.spec.config["some.url"] == "${env:SHOP_SOME_URL}"
+
+
+def test_what_the_preset_would_refuse_is_noted() -> None:
+    made = exported(live(skipped__operations="t"))
+    assert any("TRUNCATE" in note for note in made.notes)
+
+
+def test_a_failed_connector_is_exported_as_one_that_shall_run() -> None:
+    assert exported(live("FAILED")).spec.state == "running"

@@ -1,0 +1,100 @@
+"""Offsets change only while the connector is stopped, and only those that it has."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import responses
+import stamina
+
+from connectors.offsets import parse_offsets, reset_offsets, set_offsets
+from connectors.rest import ConnectClient
+from connectors.watch import Pace
+from core.errors import ConfigurationError
+from tests.unit.connect_world import OFFSET, URL, Cluster, Running, shop_config
+
+PACE = Pace(5.0, 0.0, 0.0, lambda _: None)
+OTHER = {"partition": {"server": "shop"}, "offset": {"lsn": 3}}
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    made = Cluster({"shop": Running(shop_config())})
+    with (
+        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
+        stamina.set_testing(True, attempts=3),
+    ):
+        made.serve(mock)
+        yield made
+
+
+@pytest.fixture
+def client() -> Iterator[ConnectClient]:
+    with ConnectClient(URL) as made:
+        yield made
+
+
+def test_a_running_connector_keeps_its_offsets(cluster: Cluster, client: ConnectClient) -> None:
+    for change in (
+        lambda: set_offsets(client, "shop", [OTHER], stop=False, pace=PACE),
+        lambda: reset_offsets(client, "shop", stop=False, pace=PACE),
+    ):
+        with pytest.raises(ConfigurationError, match="tailrace connect stop shop"):
+            change()
+    assert cluster.writes == []
+
+
+def test_it_is_stopped_first_where_that_is_asked_for(cluster: Cluster, client: ConnectClient) -> None:
+    set_offsets(client, "shop", [OTHER], stop=True, pace=PACE)
+    assert cluster.writes == ["PUT shop stop", "PATCH shop offsets"]
+    assert cluster.connectors["shop"].offsets == [OTHER]
+    assert cluster.connectors["shop"].state == "STOPPED"
+
+
+def test_a_failed_connector_is_stopped_like_any_other(cluster: Cluster, client: ConnectClient) -> None:
+    """It shows its failure until the stop has reached its worker."""
+    cluster.connectors["shop"] = Running(shop_config(), trace="x", looks=["FAILED"] * 3)
+    assert reset_offsets(client, "shop", stop=True, pace=PACE) == 1
+
+
+def test_a_reset_forgets_all_and_says_how_many(cluster: Cluster, client: ConnectClient) -> None:
+    cluster.connectors["shop"].state = "STOPPED"
+    assert reset_offsets(client, "shop", stop=False, pace=PACE) == 1
+    assert cluster.connectors["shop"].offsets == []
+
+
+def test_after_a_reset_the_prefix_is_still_a_partition(cluster: Cluster, client: ConnectClient) -> None:
+    cluster.connectors["shop"] = Running(shop_config(), "STOPPED", offsets=[])
+    set_offsets(client, "shop", [OFFSET], stop=False, pace=PACE)
+    assert cluster.connectors["shop"].offsets == [OFFSET]
+
+
+def test_a_partition_that_the_connector_never_reads_is_refused(
+    cluster: Cluster, client: ConnectClient
+) -> None:
+    """Connect itself would take it."""
+    cluster.connectors["shop"].state = "STOPPED"
+    wrong = {"partition": {"server": "shoop"}, "offset": {"lsn": 3}}
+    with pytest.raises(ConfigurationError, match="is none of this connector's"):
+        set_offsets(client, "shop", [wrong], stop=False, pace=PACE)
+    assert cluster.writes == []
+
+
+def test_no_connector_no_offsets(cluster: Cluster, client: ConnectClient) -> None:
+    with pytest.raises(ConfigurationError, match="there is no connector nope"):
+        reset_offsets(client, "nope", stop=True, pace=PACE)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_what_show_prints_can_be_set(wrapped: bool) -> None:
+    text = json.dumps({"offsets": [OFFSET]} if wrapped else [OFFSET])
+    assert parse_offsets(text) == [OFFSET]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", "[]", "[1]", '[{"partition": {}}]', '[{"partition": [], "offset": {}}]', '{"offsets": {}}'],
+)
+def test_what_are_no_offsets_is_said(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no JSON|write a list of"):
+        parse_offsets(text)
