@@ -5,7 +5,7 @@ lists. A crash between any two leaves the old version or the new one searchable,
 changes again completes them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -28,6 +28,9 @@ Failpoint: TypeAlias = Callable[[str], None]
 
 PAGE: Final = 1000
 """Manifests or chunks of one page of a sweep."""
+
+WRITTEN: Final = 200
+"""Points of one call of the index: the embedded one stops every other thread meanwhile."""
 
 ROUNDS: Final = 10
 """Plans of one change before the caller is asked to try later: each lost round is somebody else's success."""
@@ -70,7 +73,8 @@ class Pipeline:
     """Applies changes of one document to one collection. Blocking; for one thread at a time.
 
     `sparse` gives the BM25 vectors of texts. `failpoint` is called by name between effects: after_chunk,
-    after_embed, before_upsert, after_upsert, before_delete_extra.
+    after_embed, before_upsert, after_upsert, before_delete_extra. `give_way` is called between pieces of
+    work of a few milliseconds, and may wait, or raise TransientError to break off.
 
     Raises ConfigurationError if encoder and collection differ in dimension.
     """
@@ -84,6 +88,8 @@ class Pipeline:
         cutter: Cutter,
         sparse: Sparsify,
         *,
+        donors: Callable[[], Sequence[Collection]] = tuple,
+        give_way: Callable[[], None] = lambda: None,
         failpoint: Failpoint = lambda _: None,
     ) -> None:
         if encoder.dimensions != collection.dimensions:
@@ -92,8 +98,8 @@ class Pipeline:
                 f" encoder makes {encoder.dimensions}: another encoder needs a new generation"
             )
         self._document, self._collection, self._cutter, self._sparse = document, collection, cutter, sparse
-        self._fingerprint, self._failpoint = encoder.fingerprint, failpoint
-        self._vectorizer = Vectorizer(document, collection, encoder, store)
+        self._fingerprint, self._failpoint, self._give_way = encoder.fingerprint, failpoint, give_way
+        self._vectorizer = Vectorizer(document, collection, encoder, store, donors)
 
     def apply(self, changes: Sequence[Change], *, rewrite: bool = False) -> Applied:
         """Make the index hold the newest of these changes by row, unless it holds a newer one.
@@ -152,32 +158,6 @@ class Pipeline:
             erased += len(page)
         return erased
 
-    def sweep_strays(self) -> int:
-        """Drop chunks that their row's manifest does not list: what a crash before a drop leaves.
-
-        No search counts them, but they take space. Reads the whole collection. Safe beside writers: what
-        has the version of the manifest that was read, or a newer one, stays. How many were found.
-        """
-        versions: dict[str, int] = {}
-        listed: set[UUID] = set()
-        for page in self._pages(deleted=None, below=None):
-            for one in page:
-                versions[one.key] = one.version
-                listed.update(one.chunks)
-        found, after = 0, None
-        while True:
-            chunks, after = self._collection.scroll_chunks(after, PAGE)
-            drops = [
-                Drop((chunk.id,), below=versions[chunk.key])
-                for chunk in chunks
-                if chunk.id not in listed and chunk.version < versions.get(chunk.key, 0)
-            ]
-            if drops:
-                self._collection.drop_chunks(drops)
-            found += len(drops)
-            if after is None:
-                return found
-
     def _read(self, changes: Sequence[Change]) -> list[_Work]:
         ids = [manifest_id(change.name, change.canonical) for change in changes]
         stored = self._collection.manifests(ids) if ids else {}
@@ -185,6 +165,7 @@ class Pipeline:
 
     def _cut(self, work: _Work, applied: Applied) -> bool:
         """Whether the change can go on; if not, it has failed. What is superseded already is not cut."""
+        self._give_way()
         superseded = work.old is not None and work.old.version > work.change.version
         if isinstance(work.change, Document) and not superseded:
             try:
@@ -215,7 +196,8 @@ class Pipeline:
             if work.drop and work.add and work.old and work.old.fingerprint == self._fingerprint
             for one in work.drop.chunks
         ]
-        self._vectorizer.add(vectors, (chunk.text for work in works for chunk in work.add), old)
+        rows = [manifest_id(work.change.name, work.change.canonical) for work in works if work.add]
+        self._vectorizer.add(vectors, (chunk.text for work in works for chunk in work.add), old, rows)
         kept = []
         for work in works:
             refused = next((chunk.text for chunk in work.add if chunk.text in vectors.refused), None)
@@ -228,14 +210,19 @@ class Pipeline:
     def _write(self, works: Sequence[_Work], vectors: Vectors, applied: Applied) -> list[_Work]:
         """The effects. Gives back the works that somebody else overtook, with what is stored now."""
         self._failpoint("before_upsert")
-        points = list(self._points(works, vectors))
-        if points:
-            self._collection.write_chunks(points)
+        added = [(work.change, chunk) for work in works for chunk in work.add]
+        for at in range(0, len(added), WRITTEN):
+            self._give_way()
+            self._collection.write_chunks(list(self._points(added[at : at + WRITTEN], vectors)))
         for work in works:
             work.written = work.add
-        applied.reused += len(points) - len(vectors.paid.intersection(point.chunk.text for point in points))
+        applied.reused += len(added) - len(vectors.paid.intersection(chunk.text for _, chunk in added))
         self._failpoint("after_upsert")
-        won = self._collection.swap_manifests([work.swap for work in works if work.swap])
+        swaps = [work.swap for work in works if work.swap]
+        won: set[UUID] = set()
+        for at in range(0, len(swaps), WRITTEN):
+            self._give_way()
+            won |= self._collection.swap_manifests(swaps[at : at + WRITTEN])
         done = [work for work in works if work.swap and work.swap.manifest.id in won]
         lost = [work for work in works if work.swap and work.swap.manifest.id not in won]
         self._failpoint("before_delete_extra")
@@ -251,9 +238,8 @@ class Pipeline:
                 work.old = fresh.old
         return lost
 
-    def _points(self, works: Iterable[_Work], vectors: Vectors) -> Iterator[ChunkPoint]:
-        added = [(work.change, chunk) for work in works for chunk in work.add]
-        weights = self._sparse([chunk.text for _, chunk in added]) if added else []
+    def _points(self, added: Sequence[tuple[Change, Chunk]], vectors: Vectors) -> Iterator[ChunkPoint]:
+        weights = self._sparse([chunk.text for _, chunk in added])
         for (change, chunk), sparse in zip(added, weights, strict=True):
             if isinstance(change, Document):
                 yield ChunkPoint(

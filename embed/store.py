@@ -64,7 +64,7 @@ class VectorStore:
 
     def get(self, fingerprint: str, texts: Sequence[str]) -> dict[str, Vector]:
         """The vectors of those texts that are stored."""
-        keys = {_key(fingerprint, text): text for text in texts}
+        keys = {vector_key(fingerprint, text): text for text in texts}
         found = self._guarded("read", lambda connection: self._read(connection, list(keys))) or {}
         return {keys[key]: vector for key, vector in found.items()}
 
@@ -74,7 +74,7 @@ class VectorStore:
         rows = []
         for text, vector in vectors.items():
             blob = np.ascontiguousarray(vector, np.float32).tobytes()
-            rows.append((_key(fingerprint, text), hour, len(blob) + ROW_BYTES, blob))
+            rows.append((vector_key(fingerprint, text), hour, len(blob) + ROW_BYTES, blob))
         if rows:
             self._guarded("write", lambda connection: self._write(connection, rows))
 
@@ -163,7 +163,8 @@ class VectorStore:
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
 
-def _key(fingerprint: str, text: str) -> bytes:
+def vector_key(fingerprint: str, text: str) -> bytes:
+    """Of a text's vector in the file."""
     return blake2b(f"{fingerprint}\0{text}".encode(), digest_size=20).digest()
 
 

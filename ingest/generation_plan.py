@@ -18,7 +18,7 @@ class GenerationPlan:
 
     run: tuple[Generation, ...]
     make: tuple[Generation, ...]
-    """A part of `run`: their collections and records are written before anything starts."""
+    """A part of `run`: to be recorded before their collections are made."""
     point: tuple[Pointer, ...]
     """Wishes to be recorded, after what they point at was made."""
     drop: tuple[Generation, ...]
@@ -94,6 +94,15 @@ def plan_generations(
             run.append(live)
             said += waiting(registry, live, frozen)
             continue
+        spare = [one for one in run if one.document == name and not differences(one.frozen, frozen)]
+        if spare:
+            point.append(Pointer(name, spare[-1].number, None, now))
+            drop += [] if live is None else [live]
+            said.append(
+                f"document {name}: the index that answered is gone; generation {spare[-1].number}, which is"
+                " built with the configuration of the file, answers"
+            )
+            continue
         fresh = Generation(name, next_number(name, registry, collections, app), "running", frozen, now)
         run.append(fresh)
         make.append(fresh)
@@ -161,8 +170,8 @@ def waiting(registry: Registry, live: Generation, frozen: Frozen) -> list[str]:
         if one.status == "running" and one.number > live.number and not differences(one.frozen, frozen):
             return [
                 (
-                    f"document {live.document}: generation {one.number} is built with the configuration of the"
-                    f" file, and generation {live.number} answers: `tailrace reindex promote {live.document}`"
+                    f"document {live.document}: generation {one.number} is built with the file's settings,"
+                    f" and generation {live.number} answers: `tailrace reindex promote {live.document}`"
                     " makes the new one answer"
                 )
             ]

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from core.errors import ConfigurationError
 from core.settings import DocumentSettings, EncoderSettings
 from core.topics import collection_name
+from embed.pace import Pace as Pace  # noqa: PLC0414 - a part of a generation's record
 
 FORMAT: Final = 2
 """1 knew one generation of a document, marked live."""
@@ -44,16 +45,6 @@ class Frozen:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a generation that does not answer may be built; None: as fast as live ingest leaves room."""
-
-    rate: float | None = None
-    """Embedded chunks a second, at most."""
-    share: float | None = None
-    """Of the time, between 0 and 1."""
-
-
-@dataclass(frozen=True, slots=True)
 class Generation:
     """One generation of one document, as recorded. A number is never used again."""
 
@@ -63,7 +54,7 @@ class Generation:
     frozen: Frozen
     started_at: int = 0
     """Unix ms."""
-    pace: Pace = Pace()
+    pace: Pace = field(default_factory=Pace)
 
     def collection(self, app: str) -> str:
         """Name of its collection."""

@@ -1,32 +1,42 @@
-"""Small compacted topics read whole and written record by record: sources and generations."""
+"""Small compacted topics read whole, followed, and written record by record: sources and generations."""
 
+import asyncio
 from collections.abc import Sequence
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.errors import TransientError
+from core.errors import ConfigurationError, TailraceError, TransientError
+from core.retry import Backoff
+from core.telemetry import logger
+from core.topics import generations_topic
+from ingest.generations import Record, Registry, decode_record, registry_of
+
+log = logger(__name__)
+
+POLL_MS: Final = 200
+FETCH_WAIT_MS: Final = 25
+"""The embedded log answers a fetch only when its time is over; Kafka does so as soon as there is data."""
 
 
 async def read_registry(brokers: Sequence[str], topic: str) -> dict[bytes, bytes]:
     """The last value of each key. TransientError if the broker does not answer."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=list(brokers), group_id=None, enable_auto_commit=False)
+    consumer = _consumer(brokers)
     found: dict[bytes, bytes] = {}
     try:
         await consumer.start()
         partition = TopicPartition(topic, 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        end = (await consumer.end_offsets([partition]))[partition]
+        end = await _rewound(consumer, partition)
         while await consumer.position(partition) < end:
-            for records in (await consumer.getmany(timeout_ms=200)).values():
+            for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
                 for record in records:
                     if record.value is None:
                         found.pop(record.key, None)
                     else:
                         found[record.key] = record.value
     except KafkaError as error:
-        raise TransientError(f"topic {topic} at {', '.join(brokers)}: {error!r}") from error
+        raise _away(topic, brokers, error) from error
     finally:
         await consumer.stop()
     return found
@@ -36,14 +46,150 @@ async def write_registry(
     brokers: Sequence[str], topic: str, records: Sequence[tuple[bytes, bytes | None]]
 ) -> None:
     """Append, each acknowledged by all replicas before the next."""
-    if not records:
-        return
-    producer = AIOKafkaProducer(bootstrap_servers=list(brokers), acks="all", enable_idempotence=True)
+    writer = RegistryWriter(brokers, topic)
     try:
-        await producer.start()
-        for key, value in records:
-            await producer.send_and_wait(topic, value, key, partition=0)
-    except KafkaError as error:
-        raise TransientError(f"topic {topic} at {', '.join(brokers)}: {error!r}") from error
+        await writer.write(records)
     finally:
-        await producer.stop()
+        await writer.stop()
+
+
+class RegistryWriter:
+    """Appends to one topic for as long as a process runs. Connects when it is first used."""
+
+    def __init__(self, brokers: Sequence[str], topic: str) -> None:
+        self._brokers, self._topic = list(brokers), topic
+        self._producer: AIOKafkaProducer | None = None
+
+    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> None:
+        """Each acknowledged by all replicas before the next. TransientError if that fails."""
+        if not records:
+            return
+        try:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._brokers, acks="all", enable_idempotence=True
+                )
+                self._producer = producer
+                await producer.start()
+            for key, value in records:
+                await self._producer.send_and_wait(self._topic, value, key, partition=0)
+        except KafkaError as error:
+            await self.stop()  # the next one begins anew: a producer may stay broken
+            raise _away(self._topic, self._brokers, error) from error
+
+    async def stop(self) -> None:
+        """Safe to call twice."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+
+class RegistryTail:
+    """What `<app>.generations` says, as it changes: for as many readers in the process as there are.
+
+    A broker that is away is waited for, and what was known last stays. So does the last record of a
+    key that a newer release wrote while this one runs.
+    """
+
+    def __init__(self, app: str, brokers: Sequence[str]) -> None:
+        self._brokers, self._topic = list(brokers), generations_topic(app)
+        self._records: dict[bytes, Record] = {}
+        self._registry = Registry()
+        self._moved = asyncio.Condition()
+        self._consumer: AIOKafkaConsumer | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def registry(self) -> Registry:
+        """As read last. Another object whenever anything has changed."""
+        return self._registry
+
+    async def start(self) -> None:
+        """Read all that stands there now, then follow.
+
+        Raises TransientError if the broker does not answer, ConfigurationError for records that this
+        release does not understand.
+        """
+        consumer, partition = _consumer(self._brokers), TopicPartition(self._topic, 0)
+        self._consumer = consumer
+        try:
+            await consumer.start()
+            end = await _rewound(consumer, partition)
+            while await consumer.position(partition) < end:
+                for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
+                    for record in records:
+                        self._take(record.key, record.value)
+        except KafkaError as error:
+            await self.stop()
+            raise _away(self._topic, self._brokers, error) from error
+        except BaseException:
+            await self.stop()
+            raise
+        self._registry = registry_of(self._records.values())
+        self._task = asyncio.create_task(self._follow(consumer), name="registry-tail")
+
+    async def changed(self, timeout: float, known: Registry | None = None) -> bool:  # noqa: ASYNC109 - no error
+        """Whether the registry is another one than `known` (by default: than now) within so many seconds."""
+        before = self._registry if known is None else known
+        try:
+            async with asyncio.timeout(timeout), self._moved:
+                await self._moved.wait_for(lambda: self._registry is not before)
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self) -> None:
+        """Safe to call twice. The registry stays as it was."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._consumer is not None:
+            await self._consumer.stop()
+        self._task = self._consumer = None
+
+    async def _follow(self, consumer: AIOKafkaConsumer) -> None:
+        backoff = Backoff(first=0.1, most=5.0)
+        while True:
+            try:
+                batches = await consumer.getmany(timeout_ms=POLL_MS)
+            except KafkaError as error:
+                log.warning("waiting for the generations topic", why=repr(error))
+                await backoff.wait()
+                continue
+            backoff.reset()
+            if batches:
+                for record in (one for records in batches.values() for one in records):
+                    try:
+                        self._take(record.key, record.value)
+                    except ConfigurationError as error:
+                        log.warning("a record of a generation is left aside", why=str(error))
+                self._registry = registry_of(self._records.values())
+                async with self._moved:
+                    self._moved.notify_all()
+
+    def _take(self, key: bytes, value: bytes | None) -> None:
+        if value is None:
+            self._records.pop(key, None)
+        else:
+            self._records[key] = decode_record(key, value)
+
+
+def _consumer(brokers: Sequence[str]) -> AIOKafkaConsumer:
+    return AIOKafkaConsumer(
+        bootstrap_servers=list(brokers),
+        group_id=None,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        fetch_max_wait_ms=FETCH_WAIT_MS,
+    )
+
+
+async def _rewound(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
+    """At the beginning now; the end offset."""
+    consumer.assign([partition])
+    await consumer.seek_to_beginning(partition)
+    return int((await consumer.end_offsets([partition]))[partition])
+
+
+def _away(topic: str, brokers: Sequence[str], error: KafkaError) -> TailraceError:
+    return TransientError(f"topic {topic} at {', '.join(brokers)}: {error!r}")

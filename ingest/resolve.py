@@ -64,8 +64,8 @@ class Resolved:
 class Resolver:
     """The rule for one table. Its raw topic has one partition.
 
-    `truncate` is the last one in the state topic, `shape` the key of any row there: the first
-    event sets them where the state topic is empty. Both are kept in memory, and giving the same
+    `truncate` is the last one in the state topic, `shape` the key of any live row of this epoch
+    there: the first event sets it where there is none. Both are kept in memory, and giving the same
     records again after a failed write gives the same results.
     """
 

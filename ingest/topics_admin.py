@@ -5,11 +5,12 @@ keeps placeholders instead of text, a state topic with retention forgets rows. S
 starts only when every topic is right.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import stamina
 from confluent_kafka import (
     ConsumerGroupTopicPartitions,
     KafkaError,
@@ -213,16 +214,63 @@ class TopicsAdmin:
         """Committed offsets of a consumer group; partitions without one are left out."""
         with _border(self._brokers):
             request = [ConsumerGroupTopicPartitions(group)]
-            futures = self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)
-            found = futures[group].result().topic_partitions
+            found = self._coordinated(
+                lambda: self._admin.list_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)
+            )[group].topic_partitions
             return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
+    def members(self, group: str) -> int:
+        """How many consumers a group has, those included that died within their session."""
+        with _border(self._brokers):
+            found = self._coordinated(
+                lambda: self._admin.describe_consumer_groups([group], request_timeout=TIMEOUT_SECONDS)
+            )[group]
+            return len(found.members)
+
     def reset(self, group: str, topic: str, offset: int) -> None:
-        """Set the committed offset of partition 0. The group must have no members."""
+        """Set the committed offset of partition 0. TransientError while the group has members."""
         with _border(self._brokers):
             request = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])]
             futures = self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)
-            futures[group].result()
+            # The call succeeds and says no beside each partition.
+            for partition in futures[group].result().topic_partitions:
+                if partition.error is not None:
+                    raise TransientError(
+                        f"group {group} keeps its offset of {topic}: {partition.error.str()}. A worker runs,"
+                        " or its session has not ended yet: stop it, wait a few seconds, run this again"
+                    )
+
+    @staticmethod
+    def _coordinated(ask: Callable[[], Mapping[str, "Future[Any]"]]) -> dict[str, Any]:
+        """Asked again while the broker loads the group, as it does just after its start."""
+        for attempt in stamina.retry_context(
+            on=_is_loading, attempts=None, timeout=TIMEOUT_SECONDS, wait_initial=0.1, wait_max=1.0
+        ):
+            with attempt:
+                return {name: future.result() for name, future in ask().items()}
+        raise AssertionError("stamina either returns or raises")
+
+    def forget(self, groups: Sequence[str]) -> None:
+        """Delete consumer groups, with what they have committed; nothing where there is none.
+
+        Raises TransientError while one has members.
+        """
+        with _border(self._brokers):
+            futures = self._admin.delete_consumer_groups(list(groups), request_timeout=TIMEOUT_SECONDS)
+            for future in futures.values():
+                try:
+                    future.result()
+                except KafkaException as error:
+                    if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                        raise
+
+
+def _is_loading(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in (
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+    )
 
 
 def _wait_all(futures: Iterable["Future[Any]"]) -> None:

@@ -1,4 +1,7 @@
-"""A worker: one Faust app that resolves, and one for each generation that is indexed."""
+"""A worker: one Faust app that resolves, and one for each generation that is indexed.
+
+Generations come and go while it runs; each has a consumer group, a thread and a watchdog of its own.
+"""
 
 import asyncio
 import threading
@@ -17,7 +20,7 @@ from core.state_reader import StateReader
 from core.state_table import StateTable
 from core.telemetry import logger
 from core.topics import dead_letters_topic, index_group, raw_topic, resolve_group, state_topic
-from ingest.agents.index_agent import IndexAgent, Indexer
+from ingest.agents.index_agent import Done, IndexAgent, Indexer
 from ingest.agents.resolve_agent import ResolveAgent
 from ingest.agents.watchdog import watch
 from ingest.app import make_app, raw_bytes_topic
@@ -30,6 +33,9 @@ MAINTAIN_SECONDS: Final = 1.0
 STOP_SECONDS: Final = 10.0
 """Faust's stop may hang while it joins a group; everything acknowledged is durable by then."""
 
+JOIN_SECONDS: Final = 60.0
+"""A generation that is added and has not joined its group by then is given up, to be tried again."""
+
 PRODUCER_BATCH_BYTES: Final = 1 << 18
 
 
@@ -41,6 +47,28 @@ class WorkerStatus:
     assigned: Mapping[str, int]
     """Partitions of each consumer group in this process."""
     waiting: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """One generation that this worker follows, as it stands now."""
+
+    indexer: Indexer
+    partitions: frozenset[int]
+    """Of the state topic, those that are this worker's."""
+    done: Done
+    waiting: str | None
+
+
+@dataclass(slots=True)
+class _Follower:
+    indexer: Indexer
+    agent: IndexAgent
+    app: Any
+    ends: Mapping[int, int]
+    """Of its state topic, when it began: what a crash has left lies below."""
+    tasks: tuple[asyncio.Task[None], ...] = ()
+    """Beside it: its watchdog, and its sweep."""
 
 
 class Worker:
@@ -58,15 +86,16 @@ class Worker:
         failpoint: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._settings, self._brokers, self._epochs = settings, list(brokers), dict(epochs)
-        self._indexers, self._on_fatal = list(indexers), on_fatal
+        self._first, self._on_fatal = list(indexers), on_fatal
         self._clock, self._failpoint = clock or SystemClock(), failpoint
-        self._apps: list[Any] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._resolving: Any = None
+        self._tasks: set[asyncio.Task[None]] = set()
         self._resolvers: list[ResolveAgent] = []
-        self._index_agents: list[IndexAgent] = []
+        self._followers: dict[tuple[str, int], _Follower] = {}
+        self._moves: set[asyncio.Task[None]] = set()
+        """Followers that come or go; and stops of apps that hang, which hold no work any more."""
         self._reader: StateReader | None = None
         self._producer: AIOKafkaProducer | None = None
-        self._ends_at_start: dict[str, Mapping[int, int]] = {}
         self._stopping = False
 
     async def start(self) -> None:
@@ -88,38 +117,80 @@ class Worker:
             raise TransientError(f"Kafka at {', '.join(self._brokers)}: {error!r}") from error
         await self._reader.start()
         await self._reader.caught_up()
-        self._ends_at_start = {topic: self._reader.read_to(topic) for topic in topics}
         pulse = Pulse(ingest.session_seconds)
-        self._apps.append(self._resolve_app(tables, pulse))
-        self._apps += [self._index_app(indexer) for indexer in self._indexers]
+        self._resolving = self._resolve_app(tables, pulse)
+        for indexer in self._first:
+            self._followers[indexer.document, indexer.generation] = self._follower(indexer)
         # Before joining, which may take a whole session: it must not read as having been frozen.
         self._guard(pulse.run(), "pulse")
-        await asyncio.gather(*(app.start() for app in self._apps))
+        await asyncio.gather(self._resolving.start(), *(one.app.start() for one in self._followers.values()))
         self._guard(self._maintain(), "maintenance")
-        for app, busy, waits in zip(self._apps, self._busy(), self._waits(), strict=True):
-            self._guard(watch(app, busy, waits, ingest.stuck_seconds), f"watchdog of {app.conf.id}")
+        self._watch(self._resolving, self._oldest_batch, lambda: False)
+        for follower in self._followers.values():
+            self._attend(follower)
+
+    async def add_indexer(self, indexer: Indexer) -> None:
+        """Follow one more generation, from where its group has come; returns when it has begun to join.
+
+        Nothing if it is followed. Raises TransientError if that takes too long: try again later.
+        """
+        key = (indexer.document, indexer.generation)
+        if key not in self._followers and not self._stopping:
+            # Begun is ended, whoever is cancelled: half an app would stay in its group for ever.
+            await asyncio.shield(self._move(self._join(key, self._follower(indexer))))
+
+    async def remove_indexer(self, document: str, generation: int) -> None:
+        """Follow it no longer: finish or break off the batch in work, commit, leave. Nothing if it is not.
+
+        On return nothing of it touches the collection any more. Faust's stop may hang; then the process
+        goes on, and its member leaves the group when its session ends with the process.
+        """
+        follower = self._followers.pop((document, generation), None)
+        if follower is not None:
+            await asyncio.shield(self._move(self._leave(follower)))
+
+    def following(self) -> dict[tuple[str, int], Following]:
+        """By document and number."""
+        return {
+            key: Following(
+                one.indexer,
+                frozenset(tp.partition for tp in one.app.consumer.assignment())
+                if one.app.consumer
+                else frozenset(),
+                one.agent.done,
+                one.agent.last_error,
+            )
+            for key, one in self._followers.items()
+        }
 
     async def stop(self) -> None:
         """Finish the batches in work, commit, leave. Safe to call twice and after a failed start."""
         self._stopping = True
-        for task in self._tasks:
+        tasks = [*self._tasks]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         late = TransientError(f"Faust has not stopped within {STOP_SECONDS:.0f} s: the process ends here")
         timer = threading.Timer(STOP_SECONDS, self._on_fatal, [late])
         timer.daemon = True
         timer.start()
         try:
-            await asyncio.gather(*(app.stop() for app in self._apps), return_exceptions=True)
-            for agent in self._index_agents:
-                agent.close()
+            await asyncio.gather(*self._moves, return_exceptions=True)
+            apps = [] if self._resolving is None else [self._resolving]
+            for follower in self._followers.values():
+                follower.agent.stop()
+                apps.append(follower.app)
+            await asyncio.gather(*(app.stop() for app in apps), return_exceptions=True)
+            for follower in self._followers.values():
+                await follower.agent.close()
             if self._reader is not None:
                 await self._reader.stop()
             if self._producer is not None:
                 await self._producer.stop()
         finally:
             timer.cancel()
-        self._apps, self._tasks = [], []
+        self._resolving = None
+        self._followers, self._tasks = {}, set()
 
     def table(self, topic: str) -> StateTable:
         """The rows and progress of a state topic, as this worker has read and written them."""
@@ -128,13 +199,15 @@ class Worker:
         return self._reader.tables[topic]
 
     def status(self) -> WorkerStatus:
+        apps = [] if self._resolving is None else [self._resolving]
+        apps += [one.app for one in self._followers.values()]
         return WorkerStatus(
-            bool(self._apps) and not self._stopping,
-            {app.conf.id: len(app.consumer.assignment()) if app.consumer else 0 for app in self._apps},
+            bool(apps) and not self._stopping,
+            {app.conf.id: len(app.consumer.assignment()) if app.consumer else 0 for app in apps},
             {
-                indexer.document: agent.last_error
-                for indexer, agent in zip(self._indexers, self._index_agents, strict=True)
-                if agent.last_error
+                document: one.agent.last_error
+                for (document, _), one in self._followers.items()
+                if one.agent.last_error
             },
         )
 
@@ -168,15 +241,43 @@ class Worker:
         embedded = isinstance(self._settings.log, EmbeddedLog)
         return make_app(group, self._brokers, self._settings.ingest, embedded=embedded)
 
-    def _index_app(self, indexer: Indexer) -> Any:
+    def _follower(self, indexer: Indexer) -> _Follower:
+        if self._reader is None:
+            raise RuntimeError("made before the clients")
         settings = self._settings
         group = index_group(settings.app, indexer.document, indexer.generation)
         app = self._make_app(group)
         agent = IndexAgent(indexer, self._park, settings.ingest, self._clock, self._failpoint)
-        self._index_agents.append(agent)
         self._register(app, indexer.topic, group, agent.run)
         app.finalize()
-        return app
+        return _Follower(indexer, agent, app, dict(self._reader.read_to(indexer.topic)))
+
+    def _move(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._moves.add(task)
+        task.add_done_callback(self._moves.discard)
+        return task
+
+    async def _join(self, key: tuple[str, int], follower: _Follower) -> None:
+        starting = asyncio.ensure_future(follower.app.start())
+        done, _ = await asyncio.wait([starting], timeout=JOIN_SECONDS)
+        if not done:
+            starting.cancel()
+            await self._leave(follower)
+            raise TransientError(f"{follower.app.conf.id}: not started within {JOIN_SECONDS:.0f} s")
+        await starting
+        self._followers[key] = follower
+        self._attend(follower)
+
+    async def _leave(self, follower: _Follower) -> None:
+        for task in follower.tasks:
+            task.cancel()
+        follower.agent.stop()
+        stopping = self._move(follower.app.stop())
+        done, _ = await asyncio.wait([stopping], timeout=STOP_SECONDS / 2)
+        if not done:
+            log.warning("a Faust app does not stop; it is left alone", group=follower.app.conf.id)
+        await follower.agent.close()
 
     def _register(self, app: Any, topic: str, name: str, body: Callable[[Any, Any], Awaitable[None]]) -> None:
         async def agent(stream: Any) -> None:
@@ -190,30 +291,28 @@ class Worker:
 
         app.agent(raw_bytes_topic(app, topic), name=name, concurrency=1)(agent)
 
-    def _busy(self) -> list[Callable[[], float | None]]:
-        def oldest() -> float | None:
-            return min((a.busy_since for a in self._resolvers if a.busy_since is not None), default=None)
+    def _oldest_batch(self) -> float | None:
+        return min((a.busy_since for a in self._resolvers if a.busy_since is not None), default=None)
 
-        def since(agent: IndexAgent) -> Callable[[], float | None]:
-            return lambda: agent.busy_since
+    def _attend(self, follower: _Follower) -> None:
+        agent = follower.agent
+        follower.tasks = (
+            self._watch(follower.app, lambda: agent.busy_since, lambda: agent.stands),
+            self._guard(agent.sweep(follower.ends), f"sweep of {follower.app.conf.id}"),
+        )
 
-        return [oldest, *(since(agent) for agent in self._index_agents)]
-
-    def _waits(self) -> list[Callable[[], bool]]:
-        """Whether the agents of each app wait for something that is away, and rightly stand still."""
-
-        def away(agent: IndexAgent) -> Callable[[], bool]:
-            return lambda: agent.last_error is not None
-
-        return [lambda: False, *(away(agent) for agent in self._index_agents)]
+    def _watch(
+        self, app: Any, busy_since: Callable[[], float | None], waits: Callable[[], bool]
+    ) -> asyncio.Task[None]:
+        """`waits`: whether its agents wait for something that is away, and rightly stand still."""
+        watched = watch(app, busy_since, waits, self._settings.ingest.stuck_seconds)
+        return self._guard(watched, f"watchdog of {app.conf.id}")
 
     async def _maintain(self) -> None:
         while True:
             await asyncio.sleep(MAINTAIN_SECONDS)
             for resolver in self._resolvers:
                 await resolver.maintain()
-            for indexer, agent in zip(self._indexers, self._index_agents, strict=True):
-                await agent.sweep(self._ends_at_start[indexer.topic])
 
     async def _park(self, letters: Sequence[DeadLetter]) -> None:
         """Durable on return: a letter is acknowledged before its record is."""
@@ -231,7 +330,7 @@ class Worker:
             ) from error
         note(letters)
 
-    def _guard(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _guard(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         async def run() -> None:
             try:
                 await work
@@ -240,7 +339,10 @@ class Worker:
             except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on
                 self._fail(error)
 
-        self._tasks.append(asyncio.create_task(run(), name=name))
+        task = asyncio.create_task(run(), name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
     def _fail(self, error: BaseException) -> None:
         if self._stopping:

@@ -10,7 +10,6 @@ from pathlib import Path
 from core.clock import Clock
 from core.settings import (
     EdgeIndex,
-    Ingest,
     OpenAIEncoder,
     OpenVinoEncoder,
     QdrantIndex,
@@ -71,13 +70,13 @@ def load_encoders(settings: object) -> Encoders:
 
 def build_vector_store(settings: Settings, clock: Clock) -> VectorStore:
     """The store of reusable vectors, beside the index where that is a folder."""
-    ingest = settings.ingest
-    return VectorStore(_store_path(settings, ingest), ingest.vector_store_mb << 20, clock)
+    return VectorStore(vector_store_path(settings), settings.ingest.vector_store_mb << 20, clock)
 
 
-def _store_path(settings: Settings, ingest: Ingest) -> Path | None:
-    if ingest.vector_store is not None:
-        return ingest.vector_store
+def vector_store_path(settings: Settings) -> Path | None:
+    """Where its file is; None for one in memory."""
+    if settings.ingest.vector_store is not None:
+        return settings.ingest.vector_store
     if isinstance(settings.index, EdgeIndex):
         return settings.index.path.parent / "vectors.db"
     return Path(".tailrace/vectors.db") if isinstance(settings.index, QdrantIndex) else None

@@ -12,6 +12,7 @@ from typing import Final
 import httpx2
 
 from connectors.checks import Check
+from connectors.hints import explain
 from connectors.inspect import inspect
 from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, derived_name, violations
 from connectors.rest import ConnectClient
@@ -106,9 +107,9 @@ def _connector(client: ConnectClient, source: str, connector: str, settings: Set
     if status.running:
         yield Check(title, "ok", "RUNNING with all tasks")
     else:
-        yield Check(
-            title, "fail", status.failure or "is not running", "mend the cause, restart the connector"
-        )
+        found = explain(status.failure or f"is {status.summary}", name=connector)
+        fix = f"mend the cause, then `tailrace connect restart {connector}`"
+        yield Check(title, "fail", found.cause, found.hint or fix)
     config = client.config(connector) or {}
     for violation in violations(config, hosts=settings.connect.hosts if settings.connect else None):
         yield Check(f"{title}: {violation.key}", "warn", violation.why, f"set {violation.want}")

@@ -1,30 +1,96 @@
-"""The encoders in use: that of the configuration, and those that recorded generations were made with."""
+"""What the generations that run are read and written with: encoders, templates, filters, by collection."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
+from typing import Final
 
-from core.errors import ConfigurationError, TransientError
-from core.settings import EncoderSettings
-from embed.encoder import Encoder
-from ingest.generations import Generation
+from core.clock import Clock, SystemClock
+from core.errors import ConfigurationError, TailraceError, TransientError
+from core.keys import TableId
+from core.settings import DocumentSettings, EncoderSettings, Settings
+from core.telemetry import logger
+from embed.encoder import Encoder, Kind
+from embed.model import Vector
+from embed.render import Renderer
+from ingest.generations import Frozen, Generation, Registry
+from retrieve.recipe import Recipe
 from tailrace.adapters import Encoders, load_encoders
+
+log = logger(__name__)
+
+GRACE_SECONDS: Final = 60.0
+"""What a dropped generation is read with stays so long: a request may hold its collection still."""
+
+
+class OneAtATime:
+    """An encoder that several threads may call: they take turns."""
+
+    def __init__(self, inner: Encoder) -> None:
+        self._inner, self._turn = inner, Lock()
+        self.fingerprint, self.dimensions, self.max_tokens = (
+            inner.fingerprint,
+            inner.dimensions,
+            inner.max_tokens,
+        )
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        with self._turn:
+            return self._inner.count(texts)
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        with self._turn:
+            return self._inner.encode(texts, kind=kind)
+
+    def close(self) -> None:
+        with self._turn:
+            self._inner.close()
 
 
 class EncoderBook:
-    """Loads each encoder once; knows which one answers questions to which collection. Thread-safe."""
+    """Loads each encoder once; knows how every running generation's collection is read. Thread-safe.
 
-    def __init__(self, app: str) -> None:
+    A collection that is asked for before it was learnt is looked up in the registry that `watch` gives.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
         self._app = app
+        self._configured: Mapping[str, DocumentSettings] = {}
+        self._known: frozenset[TableId] = frozenset()
+        self._clock = clock or SystemClock()
         self._lock = Lock()
+        self._loading: dict[str, Lock] = {}
         self._loaded: dict[str, Encoders] = {}
+        self._recipes: dict[str, Recipe] = {}
         self._by_collection: dict[str, Encoders] = {}
+        self._gone: dict[str, float] = {}
+        self._registry: Callable[[], Registry] = Registry
+        self._tables: tuple[Registry | None, Mapping[str, Sequence[TableId]]] = (None, {})
+
+    def watch(self, settings: Settings, registry: Callable[[], Registry]) -> None:
+        """`registry()` is the newest that is known of the generations of these settings' documents."""
+        self._configured, self._registry = settings.documents, registry
+        self._known = frozenset(settings.tables())
 
     def load(self, settings: EncoderSettings) -> Encoders:
-        """The encoders of this section. Blocks for a second or so the first time."""
+        """The encoders of this section; blocks for a second or so the first time.
+
+        The one for questions may be called by several threads, the one for ingest by one at a time.
+        """
+        key = settings.model_dump_json()
+        found = self._loaded.get(key)
+        if found is not None:  # without a lock: a question never waits for another model's loading
+            return found
         with self._lock:
-            key = settings.model_dump_json()
+            loading = self._loading.setdefault(key, Lock())
+        with loading:
             if key not in self._loaded:
-                self._loaded[key] = load_encoders(settings)
+                made = load_encoders(settings)
+                self._loaded[key] = Encoders(made.document, OneAtATime(made.query))
             return self._loaded[key]
 
     def of(self, generation: Generation) -> Encoders:
@@ -42,13 +108,103 @@ class EncoderBook:
         return encoders
 
     def know(self, generations: Iterable[Generation]) -> None:
-        """Remember these generations' encoders for questions."""
+        """Load what these are read with. Raises as `of`."""
         for generation in generations:
             self._by_collection[generation.collection(self._app)] = self.of(generation)
 
+    def learn(self, registry: Registry) -> dict[str, TailraceError]:
+        """Load what every running generation is read with, the answering ones first; forget the others.
+
+        By collection why one could not be loaded. Blocks; for a thread of its own.
+        """
+        running = [one for one in registry.running() if one.document in self._configured]
+        running.sort(key=lambda one: registry.role(one) != "live")
+        failed: dict[str, TailraceError] = {}
+        for one in running:
+            try:
+                self.know([one])
+            except TailraceError as error:
+                failed[one.collection(self._app)] = error
+        self._forget({one.collection(self._app) for one in running})
+        return failed
+
     def query_encoder(self, collection: str) -> Encoder:
-        """What a question to this collection is encoded with."""
+        """What a question to this collection is encoded with; it takes several callers.
+
+        Loads it if it was not yet, which blocks. TransientError as `recipe`.
+        """
         found = self._by_collection.get(collection)
         if found is None:
-            raise TransientError(f"collection {collection} has just been made: ask again in a moment")
+            self.know([self._find(collection)])
+            found = self._by_collection[collection]
         return found.query
+
+    def answering_encoder(self, configured: EncoderSettings) -> Encoder:
+        """For texts of no one document: that of the first document's answers, or the configured one."""
+        registry = self._registry()
+        live = [one for name in sorted(self._configured) if (one := registry.live(name)) is not None]
+        return self.query_encoder(live[0].collection(self._app)) if live else self.load(configured).query
+
+    def documents(self) -> Sequence[str]:
+        """As retrieve.recipe.Recipes, like the next two."""
+        return list(self._configured)
+
+    def tables(self, document: str) -> Sequence[TableId]:
+        registry = self._registry()
+        known, found = self._tables
+        if known is not registry:  # asked for by every request, and changed by hand
+            found = {name: self._tables_of(registry, name) for name in self._configured}
+            self._tables = (registry, found)
+        return found[document]
+
+    def recipe(self, collection: str) -> Recipe:
+        found = self._recipes.get(collection)
+        if found is None:
+            one = self._find(collection)
+            found = recipe_of(one.document, one.frozen)
+            if found.table not in self._known:
+                raise ConfigurationError(
+                    f"document {one.document}: generation {one.number} is made of {found.table}, which is no"
+                    " longer in sources: add it again, or promote a generation of another table"
+                )
+            self._recipes[collection] = found
+        return found
+
+    def _tables_of(self, registry: Registry, document: str) -> Sequence[TableId]:
+        live = registry.live(document)
+        running = [one for one in registry.of(document) if one.status == "running"]
+        sections = [one.frozen.document for one in sorted(running, key=lambda one: one != live)]
+        sections.append(self._configured[document])
+        tables = dict.fromkeys(TableId.parse(section.table) for section in sections)
+        return [table for table in tables if table in self._known]
+
+    def _find(self, collection: str) -> Generation:
+        for one in self._registry().running():
+            if one.collection(self._app) == collection:
+                return one
+        raise TransientError(f"collection {collection} has just been made: ask again in a moment")
+
+    def _forget(self, running: set[str]) -> None:
+        now = self._clock.monotonic()
+        for name in [*self._gone]:
+            if name in running:
+                del self._gone[name]
+        for name in {*self._by_collection, *self._recipes} - running:
+            if now - self._gone.setdefault(name, now) > GRACE_SECONDS:
+                unused = self._by_collection.pop(name, None)
+                self._recipes.pop(name, None)
+                del self._gone[name]
+                if unused not in self._by_collection.values():
+                    self._loaded = {key: one for key, one in self._loaded.items() if one is not unused}
+                log.info("a dropped generation is no longer read", collection=name)
+
+
+def recipe_of(document: str, frozen: Frozen) -> Recipe:
+    """How a generation with this frozen configuration is read."""
+    section = frozen.document
+    return Recipe(
+        document,
+        TableId.parse(section.table),
+        frozenset(section.metadata),
+        Renderer(document, section).render,
+    )

@@ -1,8 +1,9 @@
 """What happens between reading the configuration and starting work, in an order that a crash survives.
 
 Topics are checked, raw topics compared with what is known of them, generations planned and made.
-Records are written after the thing they speak of exists: a collection without a record is made
-again, a record without a collection is a new generation.
+What a kill between two writes leaves, the next start completes: a generation is recorded, then its
+collection made, then the pointer to it written, and the alias follows the pointer. A record whose group
+has never committed is one whose collection is yet to be made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from core.telemetry import logger
 from core.topics import (
     alias_name,
     generations_topic,
+    index_group,
     raw_topic,
     required_topics,
     resolve_group,
@@ -21,14 +23,8 @@ from core.topics import (
     state_topic,
 )
 from embed.index import Index
-from ingest.generations import (
-    Frozen,
-    Generation,
-    decode_generation,
-    dropped,
-    encode_generation,
-    plan_generations,
-)
+from ingest.generation_plan import plan_generations
+from ingest.generations import Frozen, Generation, Record, Registry, decode_registry, dropped, encode_record
 from ingest.registry import read_registry, write_registry
 from ingest.sources import Observed, decode_source, encode_source, settle
 from ingest.topics_admin import TopicsAdmin, plan_topics, refuse_wrong_topics
@@ -96,30 +92,55 @@ def observe(settings: Settings, admin: TopicsAdmin, topic: str, table: TableId) 
 
 
 async def settle_generations(
-    settings: Settings,
-    brokers: Sequence[str],
-    index: Index,
-    frozen: Mapping[str, Frozen],
+    settings: Settings, brokers: Sequence[str], index: Index, frozen: Mapping[str, Frozen], now: int
 ) -> tuple[tuple[Generation, ...], tuple[str, ...]]:
-    """Generations to run, made where they did not exist, and what to tell the operator."""
-    topic = generations_topic(settings.app)
-    recorded = await recorded_generations(settings.app, brokers)
-    plan = plan_generations(frozen, recorded, index.collections(), settings.app)
-    for generation in plan.make:
-        collection = generation.collection(settings.app)
-        index.create(collection, generation.frozen.dimensions)
-        index.point(alias_name(settings.app, generation.document), collection)
-    await write_registry(brokers, topic, [encode_generation(generation) for generation in plan.make])
-    for generation in plan.drop:
-        index.drop(generation.collection(settings.app))
-    await write_registry(brokers, topic, [encode_generation(dropped(g)) for g in plan.drop])
+    """Generations to run, made where they did not exist, and what to tell the operator. `now`: Unix ms."""
+    app, topic = settings.app, generations_topic(settings.app)
+    registry = await read_generations(app, brokers)
+    stored = index.collections()
+    plan = plan_generations(frozen, registry, stored, _lost(app, brokers, registry, stored), app, now)
+    await write_registry(brokers, topic, [encode_record(one) for one in plan.make])
+    for one in plan.run:
+        index.create(one.collection(app), one.frozen.dimensions)
+    wishes: list[Record] = [*plan.point, *map(dropped, plan.drop)]
+    await write_registry(brokers, topic, [encode_record(one) for one in wishes])
+    _point_and_drop(app, index, await read_generations(app, brokers), frozen)
     return plan.run, plan.said
 
 
-async def recorded_generations(app: str, brokers: Sequence[str]) -> list[Generation]:
-    """Every generation ever recorded, in order of its number."""
-    values = (await read_registry(brokers, generations_topic(app))).values()
-    return sorted((decode_generation(v) for v in values), key=lambda g: (g.document, g.number))
+def _lost(
+    app: str, brokers: Sequence[str], registry: Registry, stored: Sequence[str]
+) -> set[tuple[str, int]]:
+    """Generations without a collection whose group has read the log: it would not read it again."""
+    doubtful = [one for one in registry.running() if one.collection(app) not in stored]
+    if not doubtful:
+        return set()
+    admin = TopicsAdmin(brokers)
+    return {
+        (one.document, one.number)
+        for one in doubtful
+        if admin.committed(index_group(app, one.document, one.number))
+    }
+
+
+def _point_and_drop(app: str, index: Index, registry: Registry, configured: Mapping[str, Frozen]) -> None:
+    """Aliases that point at nothing, and indexes of documents that are no longer configured.
+
+    Everything else waits for the worker, which knows how far each generation has come.
+    """
+    stored = index.collections()
+    for document in configured:
+        alias, live = alias_name(app, document), registry.live(document)
+        if live is not None and index.alias(alias) not in stored:
+            index.point(alias, live.collection(app))
+    for one in registry.generations:
+        if one.document not in configured and one.status == "dropped" and one.collection(app) in stored:
+            index.drop(one.collection(app))
+
+
+async def read_generations(app: str, brokers: Sequence[str]) -> Registry:
+    """Everything that the generations topic says now."""
+    return decode_registry(await read_registry(brokers, generations_topic(app)))
 
 
 def forget_strays(app: str, index: Index, run: Sequence[Generation]) -> None:

@@ -4,13 +4,16 @@ A kill may fall between any two steps, so the record says first that a resync ha
 starts until its last step, the record without that mark. Running it again opens yet another epoch.
 """
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TransientError
 from core.failpoint import failpoint
 from core.keys import TableId
 from core.settings import KafkaLog, Settings
@@ -23,6 +26,9 @@ from ingest.topics_admin import TopicsAdmin
 from tailrace.configuration import load
 from tailrace.preparation import observe
 
+SPARE_SECONDS: Final = 5.0
+"""Beyond a worker's session: the broker ends it at its own next look."""
+
 
 @dataclass(frozen=True, slots=True)
 class Resync:
@@ -34,13 +40,12 @@ class Resync:
     record: SourceRecord
     start: int
     partitions: int
+    session_seconds: float
     said: str
 
 
 def plan_resync(config: Path, topic: str) -> Resync:
     """Look, and say what would be done. Raises ConfigurationError for a topic that is not configured."""
-    import asyncio  # noqa: PLC0415 - one call
-
     settings = load(config).settings
     if not isinstance(settings.log, KafkaLog):
         raise ConfigurationError("log.kind is embedded: each start is a new epoch already")
@@ -61,13 +66,16 @@ def plan_resync(config: Path, topic: str) -> Resync:
         record,
         found.start,
         settings.ingest.state_partitions,
+        settings.ingest.session_seconds,
         f"{topic}: epoch {record.epoch} begins; records {found.start} to {found.end} are read again,"
         f" and rows of {tables[topic]} that they do not tell of are gone",
     )
 
 
 async def open_epoch(step: Resync) -> None:
-    """Write it. TransientError if the broker does not answer: run it again."""
+    """Write it. TransientError if the broker does not answer, or a worker runs: run it again."""
+    group = resolve_group(step.app)
+    await _left(step, group)  # before the mark: nothing has changed yet
     sources = sources_topic(step.app)
     await write_registry(step.brokers, sources, [encode_source(replace(step.record, resyncing=True))])
     failpoint("resync_marked")
@@ -80,9 +88,22 @@ async def open_epoch(step: Resync) -> None:
     finally:
         await producer.stop()
     failpoint("resync_truncated")
-    TopicsAdmin(step.brokers).reset(resolve_group(step.app), step.record.topic, step.start)
+    TopicsAdmin(step.brokers).reset(group, step.record.topic, step.start)
     failpoint("resync_reset")
     await write_registry(step.brokers, sources, [encode_source(step.record)])
+
+
+async def _left(step: Resync, group: str) -> None:
+    """Until no worker is in the group: one that was just stopped is, for as long as its session."""
+    admin = TopicsAdmin(step.brokers)
+    deadline = time.monotonic() + step.session_seconds + SPARE_SECONDS
+    while members := admin.members(group):
+        if time.monotonic() > deadline:
+            raise TransientError(
+                f"{members} workers are in group {group}: stop them all, and run this again;"
+                " nothing was changed"
+            )
+        await asyncio.sleep(0.5)
 
 
 def _raw_topics(settings: Settings) -> dict[str, TableId]:

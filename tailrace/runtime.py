@@ -9,6 +9,7 @@ from typing import Final
 
 from core.clock import SystemClock
 from core.errors import ConfigurationError, TailraceError
+from core.failpoint import failpoint
 from core.settings import EdgeIndex, EmbeddedLog, KafkaLog, Settings
 from core.telemetry import configure_logging, logger
 from core.topics import required_topics
@@ -16,19 +17,21 @@ from embed.index import Index
 from ingest.embedded_log import EmbeddedLog as MockCluster
 from ingest.embedded_log import next_epoch
 from ingest.generations import Frozen, Generation
+from ingest.registry import RegistryTail
+from ingest.worker import Worker
 from retrieve.freshness import CommittedPositions
 from tailrace.adapters import build_index
 from tailrace.encoders import EncoderBook
+from tailrace.keeper import Keeper
 from tailrace.preparation import (
     check_topics,
     forget_strays,
     read_epochs,
-    recorded_generations,
     settle_generations,
     settle_sources,
 )
 from tailrace.service import Service
-from tailrace.worker import build_worker
+from tailrace.worker import Indexers
 
 log = logger(__name__)
 
@@ -56,8 +59,11 @@ class Runtime:
         self._mock: MockCluster | None = None
         self._index: Index | None = None
         self._books = EncoderBook(settings.app)
+        self._registry: RegistryTail | None = None
         self.brokers: Sequence[str] = ()
         self.service: Service | None = None
+        self._worker: Worker | None = None
+        self._keeper: Keeper | None = None
 
     @property
     def url(self) -> str:
@@ -85,24 +91,24 @@ class Runtime:
                 )
                 for name, document in settings.documents.items()
             }
-            generations, said = await settle_generations(settings, self.brokers, index, frozen)
+            generations, said = await settle_generations(
+                settings, self.brokers, index, frozen, self._clock.now_ms()
+            )
             if isinstance(settings.log, EmbeddedLog):
                 forget_strays(settings.app, index, generations)
             for line in said:
                 log.info(line)
-        else:
-            recorded = await recorded_generations(settings.app, self.brokers)
-            generations = tuple(
-                g for g in recorded if g.status == "live" and g.document in settings.documents
-            )
-        await asyncio.to_thread(self._books.know, generations)
+        self._registry = registry = RegistryTail(settings.app, self.brokers)
+        await registry.start()
+        live = [one for name in settings.documents if (one := registry.registry.live(name)) is not None]
+        await asyncio.to_thread(self._books.know, live)
         if self._with_service:
             self.service = Service(
                 settings,
                 self.brokers,
                 index,
                 self._books,
-                generations,
+                registry,
                 epochs,
                 positions=self._positions,
                 on_fatal=fatal,
@@ -110,22 +116,24 @@ class Runtime:
             )
             await self.service.start()
         if self._with_worker:
-            await self._start_worker(epochs, generations, index)
+            await self._start_worker(epochs, live, index)
 
     async def stop(self) -> None:
         """Stop in the other order. Safe after a start that failed half way."""
         if self.service is not None:
             await self.service.close_http()
+        if self._keeper is not None:
+            await self._keeper.stop()
         if self._worker is not None:
             await self._worker.stop()
         if self.service is not None:
             await self.service.stop()
+        if self._registry is not None:
+            await self._registry.stop()
         if self._index is not None:
             await asyncio.to_thread(self._index.close)
         if self._mock is not None:
             self._mock.stop()
-
-    _worker = None
 
     async def _open_log(self) -> dict[str, int]:
         settings = self._settings
@@ -146,17 +154,32 @@ class Runtime:
     async def _start_worker(
         self, epochs: dict[str, int], generations: Sequence[Generation], index: Index
     ) -> None:
-        self._worker = build_worker(
+        registry = self._registry
+        if registry is None:
+            raise RuntimeError("made before the registry")
+        indexers = Indexers(self._settings, index, self._books, registry, self._clock)
+        first = await asyncio.to_thread(lambda: [indexers.build(one) for one in generations])
+        self._worker = worker = Worker(
             self._settings,
             self.brokers,
             epochs,
-            generations,
-            index,
-            self._books,
-            clock=self._clock,
+            first,
             on_fatal=fatal,
+            clock=self._clock,
+            failpoint=failpoint,
         )
-        await self._worker.start()
+        await worker.start()
+        self._keeper = Keeper(
+            self._settings,
+            self.brokers,
+            index,
+            registry,
+            worker,
+            indexers.build,
+            on_fatal=fatal,
+            clock=self._clock,
+        )
+        await self._keeper.start()
 
 
 def fatal(error: BaseException) -> None:

@@ -3,26 +3,25 @@
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Final
 
 import numpy as np
 
 from connectors.positions import CommittedPositions as ConnectPositions
 from core.clock import Clock
-from core.errors import TransientError
-from core.keys import TableId
+from core.errors import TailraceError, TransientError
+from core.keys import RowKey
 from core.settings import Settings
 from core.telemetry import logger
 from core.topics import raw_topic
 from embed.encoder import Encoder
 from embed.index import Index
 from embed.indexes import bm25
-from embed.render import Renderer
-from ingest.generations import Generation
+from ingest.registry import RegistryTail
 from retrieve.freshness import CommittedPositions, FreshnessTracker
 from retrieve.live import LiveIndex
 from retrieve.raw_ends import KafkaRawEnds
+from retrieve.recipe import Recipes
 from retrieve.retriever import Retriever
 from retrieve.search import Searcher
 from retrieve.state_view import StateView
@@ -32,13 +31,17 @@ from serve.llm import Llm
 from serve.prompt import load_prompts
 from serve.services import Services
 from tailrace.encoders import EncoderBook
-from tailrace.preparation import read_epochs, recorded_generations
+from tailrace.preparation import read_epochs
 from tailrace.readiness import ReadinessWatch
+from tailrace.reindex.comparison import IndexedGenerations
 
 log = logger(__name__)
 
-REGISTRY_SECONDS: Final = 5.0
-"""Between two looks at what the workers have recorded."""
+EPOCHS_SECONDS: Final = 5.0
+"""Between two looks at the epochs that the workers have recorded."""
+
+GENERATIONS_SECONDS: Final = 30.0
+"""Between two looks at which models are still needed, where the registry says nothing new."""
 
 
 class Service:
@@ -50,7 +53,7 @@ class Service:
         brokers: Sequence[str],
         index: Index,
         book: EncoderBook,
-        generations: Sequence[Generation],
+        registry_tail: RegistryTail,
         epochs: Mapping[str, int],
         *,
         positions: CommittedPositions | None,
@@ -59,18 +62,17 @@ class Service:
     ) -> None:
         check_host(settings.serve.host)
         self._settings, self._brokers, self._book, self._clock = settings, brokers, book, clock
-        self._epochs = dict(epochs)
+        self._epochs, self._tail = dict(epochs), registry_tail
+        book.watch(settings, lambda: registry_tail.registry)
         self._connect = _connect_positions(settings) if positions is None else None
         positions = positions or self._connect
         tables = settings.tables()
-        documents = {g.document: g.frozen.document for g in generations} or dict(settings.documents)
         self._raw_ends = KafkaRawEnds(brokers)
         self._live = LiveIndex(settings.app, index, clock=clock)
         view = StateView(settings.app, brokers, tables, settings.state, on_error=on_fatal, clock=clock)
-        by_table = {name: TableId.parse(section.table) for name, section in documents.items()}
         freshness = FreshnessTracker(
             settings.sources,
-            by_table,
+            book,
             view,
             self._live,
             positions=positions,
@@ -83,11 +85,10 @@ class Service:
             self._live,
             book.query_encoder,
             bm25.query,
-            lambda document, key: view.keys_of(by_table[document], key),
+            lambda document, key: keys_of(view, book, document, key),
         )
         self._retriever = Retriever(
-            documents=documents,
-            render={name: Renderer(name, section).render for name, section in documents.items()},
+            recipes=book,
             live=self._live,
             searcher=searcher,
             view=view,
@@ -98,7 +99,7 @@ class Service:
         self._readiness = ReadinessWatch(
             topics={table: raw_topic(settings.sources[table.source].prefix, table.table) for table in tables},
             epochs=self._epochs,
-            documents=list(documents),
+            documents=list(settings.documents),
             freshness=freshness,
             raw_ends=self._raw_ends,
             positions=positions,
@@ -106,19 +107,26 @@ class Service:
             if positions is self._connect
             else list(settings.sources),
         )
-        self._encoding = Lock()
         self._services = Services(
             settings,
             self._retriever,
             self._similarity,
             freshness,
             self._readiness,
+            IndexedGenerations(
+                settings.app,
+                index,
+                book,
+                lambda document, key: keys_of(view, book, document, key),
+                lambda: registry_tail.registry,
+                clock,
+            ),
             llms=_llms(settings),
             prompts=load_prompts(settings.prompts),
             clock=clock,
         )
         self._http: HttpServer | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._following: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -129,10 +137,15 @@ class Service:
     async def start(self) -> None:
         """Open the port, then read; `/health/ready` says how far."""
         serve = self._settings.serve
+        for collection, error in (await asyncio.to_thread(self._book.learn, self._tail.registry)).items():
+            self._refuse_live(collection, error)
         self._http = await serve_http(create_app(self._services), serve.host, serve.port)
         await self._retriever.start()
         await self._readiness.start()
-        self._following = asyncio.create_task(self._follow_registries(), name="registries")
+        self._following = [
+            asyncio.create_task(self._follow_epochs(), name="epochs"),
+            asyncio.create_task(self._follow_generations(), name="generations"),
+        ]
 
     async def close_http(self) -> None:
         """Finish the requests in work, take no more."""
@@ -142,9 +155,9 @@ class Service:
     async def stop(self) -> None:
         """Safe to call twice, and after a start that failed half way."""
         await self.close_http()
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        for task in self._following:
+            task.cancel()
+        await asyncio.gather(*self._following, return_exceptions=True)
         await self._readiness.stop()
         await self._retriever.stop()
         await self._raw_ends.stop()
@@ -164,23 +177,47 @@ class Service:
 
     def _cosines(self, question: str, sentences: Sequence[str]) -> list[float]:
         """Blocking, in a query thread. A sentence past the encoder's limit counts by its beginning."""
-        encoder = self._book.load(self._settings.encoder).query
-        with self._encoding:
-            asked = encoder.encode([_shortened(question, encoder)], kind="query")[0]
-            said = encoder.encode([_shortened(text, encoder) for text in sentences], kind="document")
+        encoder = self._book.answering_encoder(self._settings.encoder)
+        asked = encoder.encode([_shortened(question, encoder)], kind="query")[0]
+        said = encoder.encode([_shortened(text, encoder) for text in sentences], kind="document")
         return [float(one) for one in np.asarray(said) @ asked]
 
-    async def _follow_registries(self) -> None:
-        """Epochs and generations that workers in other processes record while this one runs."""
+    async def _follow_epochs(self) -> None:
+        """Epochs that workers in other processes record while this one runs."""
         while True:
-            await asyncio.sleep(REGISTRY_SECONDS)
+            await asyncio.sleep(EPOCHS_SECONDS)
             try:
                 self._epochs.update(await read_epochs(self._settings, self._brokers))
-                recorded = await recorded_generations(self._settings.app, self._brokers)
-                live = [g for g in recorded if g.status == "live" and g.document in self._settings.documents]
-                await asyncio.to_thread(self._book.know, live)
             except TransientError as error:
                 log.warning("cannot read what the workers recorded", why=str(error))
+
+    async def _follow_generations(self) -> None:
+        """What a promotion may point at is loaded long before: no question waits for a model."""
+        said: dict[str, str] = {}
+        known = None  # the first time at once: something may have been recorded since the start
+        while True:
+            if known is not None:
+                await self._tail.changed(GENERATIONS_SECONDS, known)
+            known = self._tail.registry
+            failed = await asyncio.to_thread(self._book.learn, known)
+            for collection, error in failed.items():
+                if said.get(collection) != str(error):
+                    log.error("cannot answer from a generation", collection=collection, why=str(error))
+            said = {collection: str(error) for collection, error in failed.items()}
+
+    def _refuse_live(self, collection: str, error: TailraceError) -> None:
+        """Without what answers there is nothing to serve; without a candidate there is."""
+        registry, app = self._tail.registry, self._settings.app
+        live = [registry.live(document) for document in self._settings.documents]
+        if collection in [one.collection(app) for one in live if one is not None]:
+            raise error
+        log.error("cannot answer from a generation", collection=collection, why=str(error))
+
+
+def keys_of(view: StateView, recipes: Recipes, document: str, text: str) -> list[RowKey]:
+    """The row keys that a chunk's key may spell, in whatever table its generation is made of."""
+    keys = [key for table in recipes.tables(document) for key in view.keys_of(table, text)]
+    return list({key.canonical: key for key in keys}.values())
 
 
 def _shortened(text: str, encoder: Encoder) -> str:

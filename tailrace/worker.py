@@ -1,6 +1,6 @@
-"""Composes the worker: one resolve app, one index app for each generation."""
+"""Composes what keeps a generation: its encoder, its pipeline, and what the registry says of it now."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from core.clock import Clock
 from core.failpoint import failpoint
@@ -8,56 +8,108 @@ from core.keys import TableId
 from core.settings import Settings
 from core.topics import state_topic
 from embed.cutter import Cutter
-from embed.index import Index
+from embed.index import Collection, Index
 from embed.indexes import bm25
+from embed.pace import Pace, PacedEncoder, Priority, Spent, Turns
 from embed.pipeline import Pipeline
 from embed.render import Renderer
-from embed.store import VectorStore
 from ingest.agents.index_agent import Indexer
-from ingest.generations import Generation
-from ingest.worker import Worker
+from ingest.generations import Generation, Registry
+from ingest.registry import RegistryTail
 from tailrace.adapters import build_vector_store
 from tailrace.encoders import EncoderBook
 
 
-def build_worker(
-    settings: Settings,
-    brokers: Sequence[str],
-    epochs: Mapping[str, int],
-    generations: Sequence[Generation],
-    index: Index,
-    book: EncoderBook,
-    *,
-    clock: Clock,
-    on_fatal: Callable[[BaseException], None],
-) -> Worker:
-    """A worker that runs these generations as they were recorded."""
-    store = build_vector_store(settings, clock)
-    indexers = [build_indexer(settings, generation, index, book, store) for generation in generations]
-    return Worker(settings, brokers, epochs, indexers, clock=clock, on_fatal=on_fatal, failpoint=failpoint)
+class Standing:
+    """What the registry says of one generation now. Read from the threads that work for it."""
+
+    def __init__(self, app: str, index: Index, tail: RegistryTail, generation: Generation) -> None:
+        self._app, self._index, self._tail, self._generation = app, index, tail, generation
+        self._seen: Registry | None = None
+        self._recorded: Generation = generation
+        self._live = False
+        self._donors: tuple[tuple[str, ...], list[Collection]] = ((), [])
+
+    def background(self) -> bool:
+        """Whether another one answers, or none does and this one is yet to."""
+        self._look()
+        return not self._live
+
+    def dropped(self) -> bool:
+        self._look()
+        return self._recorded.status == "dropped"
+
+    def pace(self) -> Pace:
+        self._look()
+        return self._recorded.pace
+
+    def donors(self) -> Sequence[Collection]:
+        """Collections with vectors of the same encoder for the same rows; none for what answers.
+
+        There most texts are new, and looking for them would cost every edit.
+        """
+        self._look()
+        if self._live:
+            return ()
+        mine, registry = self._generation, self._tail.registry
+        others = sorted(registry.of(mine.document), key=lambda one: registry.role(one) != "live")
+        names = tuple(
+            one.collection(self._app)
+            for one in others
+            if one.number != mine.number
+            and one.status == "running"
+            and one.frozen.fingerprint == mine.frozen.fingerprint
+        )
+        if self._donors[0] != names:
+            stored = self._index.collections()
+            self._donors = (names, [self._index.open(name) for name in names if name in stored])
+        return self._donors[1]
+
+    def _look(self) -> None:
+        registry = self._tail.registry
+        if registry is not self._seen:
+            mine = self._generation
+            self._recorded = registry.find(mine.document, mine.number) or mine
+            self._live = registry.role(self._recorded) == "live"
+            self._seen = registry
 
 
-def build_indexer(
-    settings: Settings, generation: Generation, index: Index, book: EncoderBook, store: VectorStore
-) -> Indexer:
-    """What keeps one generation equal to its table."""
-    frozen = generation.frozen
-    encoder = book.of(generation).document
-    collection = index.open(generation.collection(settings.app))
-    pipeline = Pipeline(
-        generation.document,
-        collection,
-        encoder,
-        store,
-        Cutter(frozen.document.cut, encoder.count, encoder.max_tokens),
-        bm25.documents,
-        failpoint=failpoint,
-    )
-    return Indexer(
-        document=generation.document,
-        generation=generation.number,
-        topic=state_topic(settings.app, TableId.parse(frozen.document.table)),
-        renderer=Renderer(generation.document, frozen.document),
-        pipeline=pipeline,
-        collection=collection,
-    )
+class Indexers:
+    """Makes what keeps one generation equal to its table. They share vectors, and who goes first."""
+
+    def __init__(
+        self, settings: Settings, index: Index, book: EncoderBook, tail: RegistryTail, clock: Clock
+    ) -> None:
+        self._settings, self._index, self._book, self._tail = settings, index, book, tail
+        self._store = build_vector_store(settings, clock)
+        self._priority = Priority()
+
+    def build(self, generation: Generation) -> Indexer:
+        """Blocks while its model is loaded. Raises ConfigurationError if that or its collection is gone."""
+        frozen, app = generation.frozen, self._settings.app
+        standing = Standing(app, self._index, self._tail, generation)
+        turns, spent = Turns(self._priority, standing.pace, standing.background), Spent()
+        encoder = PacedEncoder(self._book.of(generation).document, turns, spent)
+        collection = self._index.open(generation.collection(app))
+        pipeline = Pipeline(
+            generation.document,
+            collection,
+            encoder,
+            self._store,
+            Cutter(frozen.document.cut, encoder.count, encoder.max_tokens),
+            bm25.documents,
+            donors=standing.donors,
+            give_way=turns.give_way,
+            failpoint=failpoint,
+        )
+        return Indexer(
+            document=generation.document,
+            generation=generation.number,
+            topic=state_topic(app, TableId.parse(frozen.document.table)),
+            renderer=Renderer(generation.document, frozen.document),
+            pipeline=pipeline,
+            collection=collection,
+            turns=turns,
+            spent=spent,
+            dropped=standing.dropped,
+        )

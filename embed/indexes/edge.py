@@ -4,12 +4,13 @@ Edge has no conditional write that reports its outcome, and needs none: since on
 the folder, a lock around read, compare and write is the compare-and-set. A write is in the
 write-ahead log when a call returns and survives the end of the process; only `flush` makes it
 survive the end of the machine. Calls hold the interpreter's lock, so writes go in small batches.
+While the disk has no room (embed/indexes/room.py) writes and flushes are refused, reads go on.
 """
 
 import re
 import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Collection as Many
-from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock, RLock
@@ -21,12 +22,16 @@ import qdrant_edge as edge
 
 from core.errors import ConfigurationError, TransientError
 from core.state import Json
+from core.telemetry import logger
 from embed import payload as codec
 from embed.index import Collection, Drop, Swap
 from embed.indexes.folder import Ownership, read_json, sync_folder, write_json
 from embed.indexes.points import Points, batches, visible
+from embed.indexes.room import OPENING, Room
 from embed.model import Candidate, ChunkPoint, Covered, Scope, Sparse, Vector
 from embed.payload import Payload
+
+log = logger(__name__)
 
 _ops = edge.UpdateOperation
 
@@ -34,9 +39,9 @@ _ops = edge.UpdateOperation
 class EdgeCollection(Points):
     """One shard. Calls may come from several threads; writes wait for each other."""
 
-    def __init__(self, name: str, dimensions: int, shard: edge.EdgeShard) -> None:
+    def __init__(self, name: str, dimensions: int, shard: edge.EdgeShard, room: Room) -> None:
         super().__init__(name, dimensions)
-        self._shard = shard
+        self._shard, self._room = shard, room
         self._writing = Lock()
         self._flushing = Lock()
         self._dirty = True
@@ -94,6 +99,7 @@ class EdgeCollection(Points):
         # The second of two callers waits for the first: its writes may be in that flush.
         with self._flushing:
             if self._dirty:
+                self._room.ask()
                 self._dirty = False
                 try:
                     with self._border():
@@ -107,12 +113,16 @@ class EdgeCollection(Points):
 
         Stops every thread of this process meanwhile: seconds at 60,000 points. For quiet moments.
         """
+        self._room.ask()
         with self._writing, self._border():
             return self._shard.optimize()
 
     def close(self) -> None:
-        """Flush and let go of the files. Later calls are refused."""
-        self.flush()
+        """Flush, unless that is refused, and let go of the files. Later calls are refused."""
+        try:
+            self.flush()
+        except TransientError as error:  # what was written is in the log, and nothing of it acknowledged
+            log.warning("closed without a flush", collection=self.name, why=str(error))
         with self._writing, self._border():
             self._shard.close()
 
@@ -171,6 +181,7 @@ class EdgeCollection(Points):
             self._update(_ops.delete_points(list(ids)))
 
     def _update(self, operation: edge.UpdateOperation) -> None:
+        self._room.ask()
         try:
             with self._border():
                 self._shard.update(operation)
@@ -193,10 +204,13 @@ class EdgeCollection(Points):
 
 
 class EdgeIndex:
-    """All collections of one folder. Raises ConfigurationError if another process owns it."""
+    """All collections of one folder. Raises ConfigurationError if another process owns it.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    `free` tells the free bytes of the disk of a path; by default it asks the system.
+    """
+
+    def __init__(self, path: Path, free: Callable[[Path], int] | None = None) -> None:
+        self._path, self._room = path, Room(path, free=free)
         self._owner = Ownership(path)
         self._lock = RLock()
         self._opened: dict[str, EdgeCollection] = {}
@@ -220,6 +234,7 @@ class EdgeIndex:
                         " another encoder needs a new generation"
                     )
                 return
+            self._room.ask()
             # Whole or not at all: a crash leaves a draft that the next start removes.
             draft = home.with_name(f".{name}")
             shutil.rmtree(draft, ignore_errors=True)
@@ -236,6 +251,7 @@ class EdgeIndex:
                 if not home.exists():
                     raise ConfigurationError(f"no collection {name} in {self._path}: create it first")
                 dimensions = _checked(home / "collection.json")["dimensions"]
+                self._room.ask(OPENING)
                 try:
                     shard = edge.EdgeShard.load(str(home / "shard"))
                 except Exception as error:
@@ -243,7 +259,7 @@ class EdgeIndex:
                         f"collection {name} in {self._path} cannot be opened ({error}):"
                         " restore the index folder, or delete it and reindex"
                     ) from error
-                self._opened[name] = EdgeCollection(name, dimensions, shard)
+                self._opened[name] = EdgeCollection(name, dimensions, shard, self._room)
             return self._opened[name]
 
     def collections(self) -> list[str]:

@@ -6,19 +6,26 @@ iterator costs a turn of the event loop an event. This leans on attributes that 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 
-async def batches(app: Any, stream: Any, most: int, within: float) -> AsyncIterator[list[Any]]:
+def batches(app: Any, stream: Any, most: int, within: float) -> AsyncIterator[list[Any]]:
     """Up to `most` events; what is queued goes at once, a first event waits `within` seconds for more.
 
     Acknowledges nothing. Events fetched before a rebalance are dropped: their new owner reads them.
     """
+    return sized_batches(app, stream, lambda: (most, within))
+
+
+async def sized_batches(
+    app: Any, stream: Any, sizes: Callable[[], tuple[int, float]]
+) -> AsyncIterator[list[Any]]:
+    """The same; `sizes` is asked for both as each batch begins."""
     drainer = _Drainer(app, stream.channel.queue)
     while not stream.should_stop:
         try:
-            batch = await drainer.batch(most, within)
+            batch = await drainer.batch(sizes)
         except StopAsyncIteration:  # how Faust cancels an actor
             return
         if batch:
@@ -31,9 +38,10 @@ class _Drainer:
     def __init__(self, app: Any, queue: Any) -> None:
         self._app, self._queue = app, queue
 
-    async def batch(self, most: int, within: float) -> list[Any]:
+    async def batch(self, sizes: Callable[[], tuple[int, float]]) -> list[Any]:
         loop = asyncio.get_running_loop()
         batch = [event] if self._take(event := await self._queue.get()) else []
+        most, within = sizes()
         deadline = loop.time() + within
         while len(batch) < most:
             left = deadline - loop.time()

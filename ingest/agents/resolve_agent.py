@@ -1,7 +1,7 @@
 """Raw change events of one table become rows in its state topic. One raw partition, one batch in flight."""
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -15,8 +15,9 @@ from core.positions import parse_position
 from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
 from core.topics import HOUR_MS
-from core.version import version
+from core.version import epoch_of, version
 from ingest.agents.drainer import ack, batches, release, still_owner
+from ingest.brake import Brake
 from ingest.dead_letters import MOST_BYTES, DeadLetter
 from ingest.record import RawRecord
 from ingest.resolve import GuardAlarm, Resolved, Resolver
@@ -24,11 +25,6 @@ from ingest.state_store import EncodedRow, StateStore
 
 WITHIN_SECONDS: Final = 0.001
 """A first event waits so long for more: latency counts more than full batches."""
-
-POISON_WINDOW: Final = 1000
-"""Records over which the share of unreadable ones is taken (see settings: poison_share)."""
-
-FEWEST_TO_JUDGE: Final = 100
 
 GRAVES_A_TURN: Final = 2000
 WALK_MS: Final = 60_000
@@ -81,8 +77,9 @@ class ResolveAgent:
         self._generation: int | None = None
         self._resolver: Resolver | None = None
         self._alarm = GuardAlarm(table, source.expected_events_per_second)
-        self._unreadable: deque[bool] = deque(maxlen=POISON_WINDOW)
+        self._brake = Brake(settings.poison_share, "the source's schemas, placeholder, converter")
         self._position, self._committed_at = "", 0
+        self._reached: Progress | None = None
         self._walk: Iterator[bytes] = iter(())
         self._next_walk = 0
         self._app: Any = None
@@ -158,10 +155,14 @@ class ResolveAgent:
     async def _take_over(self, generation: int) -> None:
         await self._store.catch_up()
         table = self._store.table
-        newest = max(table.progress.values(), key=lambda one: one.version, default=None)
-        if newest is not None:
-            self._position, self._committed_at = newest.position, newest.committed_at
-        known = next(table.rows(), None)
+        # A crash in a write leaves partitions behind others: what only some have is not read yet.
+        marks = sorted(table.progress.values(), key=lambda one: one.version)
+        least = marks[0] if len(marks) == self._store.partitions else Progress(0)
+        self._position, self._committed_at = least.position, least.committed_at
+        self._reached = marks[-1] if marks else None
+        # An older epoch's keys may have had another shape: a resync is the cure for that.
+        rows = (row for row in table.rows() if not row.deleted and epoch_of(row.version) == self._epoch)
+        known = next(rows, None)
         shape = tuple((name, type(value)) for name, value in known.key.columns) if known else None
         self._resolver = Resolver(self._table, self._source, self._epoch, table.truncate, shape)
         self._generation = generation
@@ -181,18 +182,9 @@ class ResolveAgent:
             return row
 
         for event in batch:
-            message = event.message
-            record = RawRecord(
-                message.topic,
-                message.partition,
-                message.offset,
-                int(message.timestamp * 1000),
-                message.key,
-                message.value,
-                tuple(_headers(message.headers)),
-            )
+            record = _record(event.message)
             resolved, rows = _within_limit(self._resolver.resolve(record, lookup, now), lookup, now)
-            self._judge(resolved, record)
+            self._observe(resolved)
             _note(tally, resolved, record)
             if resolved.error is not None:
                 letters.append(DeadLetter(record, "resolve", resolved.error))
@@ -205,30 +197,29 @@ class ResolveAgent:
                 segments.append(_Segment())
             if resolved.outcome == "applied":
                 last = resolved
-        self._advance(last)
+        why = letters[-1].error if letters else None
+        self._brake.judge(len(letters), len(batch), record.topic, why)
+        self._brake.count(len(letters), len(batch))
+        self._advance(last, version(self._epoch, record.offset))
         return segments, letters
 
-    def _advance(self, last: Resolved | None) -> None:
-        """The newest source position seen: a row of a snapshot may stand behind an event before it."""
-        change = last and (last.rows[-1] if last.rows else last.truncate)
-        if change:
-            self._position = _later(self._position, change.position)
-            self._committed_at = max(self._committed_at, change.committed_at)
-
-    def _judge(self, resolved: Resolved, record: RawRecord) -> None:
-        """Raises ConfigurationError where going on would lose more than it saves."""
+    def _observe(self, resolved: Resolved) -> None:
+        """Raises ConfigurationError where what the guard drops is no replay."""
         alarm = self._alarm.observe(resolved)
         if alarm is not None:
             raise ConfigurationError(alarm)
-        parked = resolved.outcome == "parked"
-        self._unreadable.append(parked)
-        unreadable = sum(self._unreadable) if parked else 0
-        if unreadable > max(FEWEST_TO_JUDGE, self._settings.poison_share * POISON_WINDOW):
-            raise ConfigurationError(
-                f"{record.topic}: {unreadable} of the last {len(self._unreadable)} records could not be"
-                " applied: that is no bad record but a bad set-up (schemas, placeholder, converter)."
-                " This batch was not acknowledged; correct the source's settings and start again"
-            )
+
+    def _advance(self, last: Resolved | None, read: int) -> None:
+        """The newest source position seen: a row of a snapshot may stand behind an event before it.
+
+        What a torn write had reached holds again once everything up to its version is `read`.
+        """
+        seen: list[StateRow | Truncate | Progress | None] = [self._reached]
+        if last is not None:
+            seen.append(last.rows[-1] if last.rows else last.truncate)
+        for mark in sorted((one for one in seen if one and one.version <= read), key=lambda one: one.version):
+            self._position = _later(self._position, mark.position)
+            self._committed_at = max(self._committed_at, mark.committed_at)
 
     def _count(self, tally: _Tally) -> None:
         name, now = str(self._table), self._clock.now_ms()
@@ -263,12 +254,20 @@ def _within_limit(
     """The same and its rows encoded, unless one is longer than what a topic takes.
 
     Carried columns can make a row longer than its event. Then it is parked, and taints the row as
-    known, as everything parked does.
+    known, as everything parked does. Not so a delete, or its row could be cited for ever: the grave
+    goes without its columns, tainted, since nothing can be carried from it.
     """
     rows = [EncodedRow.of(row) for row in resolved.rows]
-    long = next((one for one in rows if len(one.key) + len(one.value) > MOST_BYTES), None)
-    if long is None or resolved.outcome != "applied":
+    if resolved.outcome != "applied" or not any(map(_is_long, rows)):
         return resolved, rows
+    bare = tuple(
+        replace(one.row, columns={}, tainted=True) if one.row.deleted and _is_long(one) else one.row
+        for one in rows
+    )
+    rows = [EncodedRow.of(row) for row in bare]
+    long = next((one for one in rows if _is_long(one) and not one.row.deleted), None)
+    if long is None:
+        return replace(resolved, rows=bare), rows
     error = LimitError(
         f"row {long.row.key}: {len(long.value)} bytes, and a state topic takes {MOST_BYTES}: leave a column"
         " out (column.exclude.list of the connector), or keep its long texts in a table of their own"
@@ -283,6 +282,10 @@ def _within_limit(
     return parked, [EncodedRow.of(row) for row in tainted]
 
 
+def _is_long(one: EncodedRow) -> bool:
+    return len(one.key) + len(one.value) > MOST_BYTES
+
+
 def _later(known: str, position: str) -> str:
     """The later of two source positions; the newer one where they do not compare."""
     try:
@@ -291,8 +294,15 @@ def _later(known: str, position: str) -> str:
         return position or known
 
 
-def _headers(found: Any) -> list[tuple[str, bytes]]:
-    if not found:
-        return []
+def _record(message: Any) -> RawRecord:
+    found = message.headers or ()
     pairs = found.items() if hasattr(found, "items") else found
-    return [(str(name), value or b"") for name, value in pairs]
+    return RawRecord(
+        message.topic,
+        message.partition,
+        message.offset,
+        int(message.timestamp * 1000),
+        message.key,
+        message.value,
+        tuple((str(name), value or b"") for name, value in pairs),
+    )

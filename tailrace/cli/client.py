@@ -1,12 +1,13 @@
 """The query service, as commands reach it."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from core.errors import ConfigurationError, PermanentError, TransientError
+from core.errors import ConfigurationError, PermanentError, TailraceError, TransientError
 
 
 def service_url(url: str | None, config: Path) -> str:
@@ -28,16 +29,42 @@ def call(
     try:
         response = httpx2.request(method, f"{url}{path}", json=body, timeout=timeout)
     except httpx2.ConnectError as error:
-        raise TransientError(
-            f"no query service at {url}: start `tailrace dev` or `tailrace serve`, or name it with --url"
-        ) from error
+        raise _away(url) from error
     except httpx2.HTTPError as error:
         raise TransientError(f"{url}{path}: {error!r}") from error
     if response.is_success:
         return response.json()
+    raise _refused(url, path, response)
+
+
+def call_lines(url: str, path: str, body: Mapping[str, Any], *, timeout: float = 60.0) -> Iterator[Any]:
+    """Each line of an answer that comes in JSON lines; `timeout` for each. Raises as `call`."""
+    try:
+        with httpx2.stream("POST", f"{url}{path}", json=body, timeout=timeout) as response:
+            if not response.is_success:
+                response.read()
+                raise _refused(url, path, response)
+            for line in response.iter_lines():
+                made = json.loads(line)
+                if "error" in made:
+                    raise TransientError(f"{url}{path}: {made['error'].get('detail')}")
+                yield made
+    except httpx2.ConnectError as error:
+        raise _away(url) from error
+    except (httpx2.HTTPError, ValueError) as error:
+        raise TransientError(f"{url}{path}: {error!r}") from error
+
+
+def _away(url: str) -> TransientError:
+    return TransientError(
+        f"no query service at {url}: start `tailrace dev` or `tailrace serve`, or name it with --url"
+    )
+
+
+def _refused(url: str, path: str, response: httpx2.Response) -> TailraceError:
     try:
         said = response.json().get("detail") or response.text
     except ValueError:
         said = response.text[:500]
     kind = TransientError if response.status_code >= 500 else PermanentError  # noqa: PLR2004 - HTTP's own
-    raise kind(f"{url}{path}: HTTP {response.status_code}: {said}")
+    return kind(f"{url}{path}: HTTP {response.status_code}: {said}")

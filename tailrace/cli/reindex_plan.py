@@ -9,7 +9,8 @@ from tailrace.cli.output import put, put_json, say, table
 
 if TYPE_CHECKING:
     from embed.estimate import Figure
-    from tailrace.reindex.planning import Progress, ReindexPlan
+    from tailrace.reindex.counting import Progress
+    from tailrace.reindex.planning import ReindexPlan
 
 MEANINGS = {
     "first": "there is no generation yet",

@@ -92,7 +92,9 @@ def status(one: Progress, pace: Speed, now: int) -> str:
         indented(table(["partition", "covered", "of", "behind", "done"], rows)),
         f"  {moving(one, pace)}",
     ]
-    work = f"  {one.embedded:,} embedded, {one.reused:,} reused, {one.tokens:,} tokens"
+    work = f"  {one.embedded:,} chunks embedded, {one.reused:,} reused"
+    if one.tokens:
+        work += f", {one.tokens:,} tokens"
     if one.cost is not None:
         work += f", cost so far {one.cost:.2f}"
     lines.append(work)
@@ -119,7 +121,7 @@ def moving(one: Progress, pace: Speed) -> str:
     """One line: how far, how fast, how long still."""
     if one.caught_up:
         return f"caught up: {one.lag:,} of {one.total:,} records behind"
-    left = "no end in sight" if pace.seconds_left is None else f"about {spoken(pace.seconds_left)} left"
+    left = "no estimate yet" if pace.seconds_left is None else f"about {spoken(pace.seconds_left)} left"
     return (
         f"{share(one.covered, one.total)} of {one.total:,} records, {pace.records_per_second:,.0f} records/s,"
         f" {pace.chunks_per_second:,.0f} chunks/s, {left}"

@@ -19,10 +19,11 @@ from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import configure_logging
 from tailrace.configuration import load
+from tailrace.demo.act import Act, Reindexed
 from tailrace.demo.play import VISIBLE_SECONDS, Player, Result
-from tailrace.demo.shop import Shop, load_shop
+from tailrace.demo.shop import load_shop
 from tailrace.demo.source import DemoSource
-from tailrace.demo.story import STORY, Step
+from tailrace.demo.story import AGAIN, STORY, Step
 from tailrace.runtime import Runtime, start_patiently, stop_on_signals
 
 SOURCE = "shop"
@@ -35,19 +36,19 @@ def run_demo(
     as_json: bool,
     port: int,
     story: Sequence[Step] = STORY,
+    reindex: bool = True,
     patience_seconds: float = VISIBLE_SECONDS,
 ) -> bool:
     """Whether every step was right. Messages on stderr, the JSON report on stdout.
 
-    A change that cannot be seen after `patience_seconds` is judged as it is.
+    `reindex`: with the last act. A change that cannot be seen after `patience_seconds` is judged as it is.
     """
     configure_logging("ERROR")
     console = Console(stderr=True, highlight=False)
     with tempfile.TemporaryDirectory(prefix="tailrace-demo-") as folder:
         settings = demo_settings(Path(folder), port)
-        return asyncio.run(
-            _play(settings, story, console, once=once, as_json=as_json, patience=patience_seconds)
-        )
+        stage = _Stage(settings, story, console, patience_seconds, reindex=reindex)
+        return asyncio.run(stage.play(once=once, as_json=as_json))
 
 
 def demo_settings(folder: Path, port: int) -> Settings:
@@ -58,41 +59,103 @@ def demo_settings(folder: Path, port: int) -> Settings:
     return load(file, {"TAILRACE_SERVE__PORT": str(port)}).settings
 
 
-async def _play(
-    settings: Settings, story: Sequence[Step], console: Console, *, once: bool, as_json: bool, patience: float
-) -> bool:
-    shop, clock = load_shop(), SystemClock()
-    source = DemoSource(SOURCE, settings.sources[SOURCE], clock)
-    stopping = stop_on_signals()
-    runtime = await _open(settings, source, stopping)
-    results: list[Result] = []
-    try:
-        if not stopping.is_set():
-            await source.start(runtime.brokers)
-            async with httpx2.AsyncClient(base_url=runtime.url, timeout=60.0, trust_env=False) as client:
-                player = Player(source, client, patience)
-                telling = asyncio.ensure_future(_tell(player, source, shop, story, console, results))
-                signalled = asyncio.ensure_future(stopping.wait())
-                await asyncio.wait({telling, signalled}, return_when=asyncio.FIRST_COMPLETED)
-                signalled.cancel()
-                if not telling.done():
-                    telling.cancel()
-                    await asyncio.gather(telling, return_exceptions=True)
-                else:
-                    await telling
-        if as_json:
-            sys.stdout.write(json.dumps(report(results), ensure_ascii=False, indent=2) + "\n")
-            sys.stdout.flush()
-        if not once and not stopping.is_set():
-            _say_how_to_go_on(runtime.url, console)
-            await stopping.wait()
-            console.print("stopping")
-    finally:
-        await source.stop()
-        await runtime.stop()
-    if len(results) < len(story):
-        raise KeyboardInterrupt
-    return all(result.ok for result in results)
+class _Stage:
+    """One performance."""
+
+    def __init__(
+        self, settings: Settings, story: Sequence[Step], console: Console, patience: float, *, reindex: bool
+    ) -> None:
+        self._settings, self._story, self._console = settings, story, console
+        self._patience, self._reindex = patience, reindex
+        self._source = DemoSource(SOURCE, settings.sources[SOURCE], SystemClock())
+        self._results: list[Result] = []
+        self._act: Act | None = None
+
+    async def play(self, *, once: bool, as_json: bool) -> bool:
+        """Whether all was right. KeyboardInterrupt where a signal ended it before the end."""
+        stopping = stop_on_signals()
+        runtime = await _open(self._settings, self._source, stopping)
+        try:
+            if not stopping.is_set():
+                await self._tell_until(runtime, stopping)
+            if as_json:
+                sys.stdout.write(json.dumps(self._report(), ensure_ascii=False, indent=2) + "\n")
+                sys.stdout.flush()
+            if not once and not stopping.is_set():
+                _say_how_to_go_on(runtime.url, self._console)
+                await stopping.wait()
+                self._console.print("stopping")
+        finally:
+            await self._source.stop()
+            await runtime.stop()
+        if len(self._results) < len(self._steps()):
+            raise KeyboardInterrupt
+        return bool(self._report()["ok"])
+
+    def _steps(self) -> list[Step]:
+        return [*self._story, *(AGAIN if self._reindex else ())]
+
+    def _report(self) -> dict[str, Any]:
+        return report(self._results, None if self._act is None else self._act.found)
+
+    async def _tell_until(self, runtime: Runtime, stopping: asyncio.Event) -> None:
+        await self._source.start(runtime.brokers)
+        async with httpx2.AsyncClient(base_url=runtime.url, timeout=60.0, trust_env=False) as client:
+            telling = asyncio.ensure_future(self._tell(runtime, client))
+            signalled = asyncio.ensure_future(stopping.wait())
+            await asyncio.wait({telling, signalled}, return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+            if not telling.done():
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
+            else:
+                await telling
+
+    async def _tell(self, runtime: Runtime, client: httpx2.AsyncClient) -> None:
+        shop, console = load_shop(), self._console
+        player = Player(self._source, client, self._patience)
+        counted = f"{len(shop.articles)} articles, {len(shop.products)} products"
+        console.print(f"{TITLE}: {counted}, {len(shop.customers)} customers, {len(shop.orders)} orders.")
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        ) as bar:
+            loading = bar.add_task("snapshot", total=None)
+            await self._source.snapshot(
+                {table: shop.rows(table) for table in ("articles", "products", "customers", "orders")}
+            )
+            await player.ready(lambda read, total: bar.update(loading, completed=read, total=total or None))
+            playing = bar.add_task("story", total=len(self._steps()))
+            for step in self._story:
+                self._shown(step, await player.play(step))
+                bar.advance(playing)
+            if self._reindex:
+                await self._last_act(runtime, client, player)
+                bar.advance(playing, len(AGAIN))
+
+    async def _last_act(self, runtime: Runtime, client: httpx2.AsyncClient, player: Player) -> None:
+        console = self._console
+        console.print(
+            "\nThe cutter is changed: a new index is built while the old one answers.", style="bold"
+        )
+        self._act = act = Act(
+            self._settings,
+            list(runtime.brokers),
+            client,
+            say=lambda line: console.print(f"   {line}", markup=False),
+            shown=self._shown,
+        )
+        await act.play(player)
+        for wrong in act.found.wrong:
+            console.print(f"   WRONG: {wrong}", style="bold red", markup=False)
+
+    def _shown(self, step: Step, result: Result) -> None:
+        self._results.append(result)
+        _show(self._console, len(self._results), step, result)
 
 
 async def _open(settings: Settings, source: DemoSource, stopping: asyncio.Event) -> Runtime:
@@ -113,37 +176,6 @@ async def _open(settings: Settings, source: DemoSource, stopping: asyncio.Event)
     raise AssertionError("unreachable")
 
 
-async def _tell(
-    player: Player,
-    source: DemoSource,
-    shop: Shop,
-    story: Sequence[Step],
-    console: Console,
-    results: list[Result],
-) -> None:
-    counted = f"{len(shop.articles)} articles, {len(shop.products)} products"
-    console.print(f"{TITLE}: {counted}, {len(shop.customers)} customers, {len(shop.orders)} orders.")
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
-    ) as bar:
-        loading = bar.add_task("snapshot", total=None)
-        await source.snapshot(
-            {table: shop.rows(table) for table in ("articles", "products", "customers", "orders")}
-        )
-        await player.ready(lambda read, total: bar.update(loading, completed=read, total=total or None))
-        playing = bar.add_task("story", total=len(story))
-        for number, step in enumerate(story, 1):
-            result = await player.play(step)
-            results.append(result)
-            _show(console, number, step, result)
-            bar.advance(playing)
-
-
 def _show(console: Console, number: int, step: Step, result: Result) -> None:
     mark = "right" if result.ok else "WRONG"
     console.print(f"\n{number}. {step.told}", style="bold", markup=False)
@@ -162,11 +194,13 @@ def _show(console: Console, number: int, step: Step, result: Result) -> None:
     console.print(f"   {'; '.join(facts)}", style="green" if result.ok else "bold red", markup=False)
 
 
-def report(results: Sequence[Result]) -> dict[str, Any]:
+def report(results: Sequence[Result], reindexed: Reindexed | None) -> dict[str, Any]:
     """What `--json` prints."""
+    wrong = reindexed.wrong if reindexed is not None else []
     return {
-        "ok": bool(results) and all(result.ok for result in results),
+        "ok": bool(results) and all(result.ok for result in results) and not wrong,
         "steps": [asdict(result) for result in results],
+        "reindex": None if reindexed is None else asdict(reindexed),
     }
 
 

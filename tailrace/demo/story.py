@@ -142,3 +142,25 @@ STORY: Final = (
         embeds=(1, 2),
     ),
 )
+
+AGAIN: Final = (
+    Step(
+        "promoted",
+        "The articles were cut finer, into a new index beside the old one. Now the new one answers.",
+        MAY_I_BRING_A_DOG,
+        says=(DOGS_AFTER,),
+        silent=(DOGS_BEFORE,),
+        cites=f"articles/{DOGS}",
+        embeds=(0, 0),
+    ),
+    Step(
+        "rolled-back",
+        "And back again, at once: the old index has followed every change.",
+        MAY_I_BRING_A_DOG,
+        says=(DOGS_AFTER,),
+        silent=(DOGS_BEFORE,),
+        cites=f"articles/{DOGS}",
+        embeds=(0, 0),
+    ),
+)
+"""What is asked in the last act, after each of its two moves."""

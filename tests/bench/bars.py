@@ -50,6 +50,11 @@ def over_steps(name: str, figures: Figures) -> float:
     return float(sum(counts))
 
 
+def off(name: str, figures: Figures) -> float:
+    """How far a ratio is from 1."""
+    return abs(float(figures[name]) - 1)
+
+
 def precision_is(name: str, figures: Figures) -> bool:
     return not figures or figures["precision"] == name
 
@@ -169,6 +174,34 @@ PIECES: Final = (
         ),
         needs="stack",
         limit_s=240.0,
+    ),
+    Piece(
+        "reindex",
+        "a generation filled by replay, and edits and promotions meanwhile, real stack",
+        (
+            _least("replay of unchanged text", at("replay, chunks/s"), 3000, "chunks/s", absolute=True),
+            _most("replay, embeddings", at("replay, embedded"), 0),
+            _least("new model, share of the bare encoder", at("new model, share of the bare encoder"), 0.90),
+            _most("p99 of an edit, times idle", at("live p99, times idle"), 2.0),
+            _most("promotion, longest", at("promote, longest, ms"), 1000, "ms", absolute=True),
+        ),
+        needs="stack",
+        limit_s=900.0,
+    ),
+    Piece(
+        "reindex_plan",
+        "a reindex planned, 100,000 rows of ten chunks, real broker",
+        (
+            _most("by sampling", at("sample, s"), 10, "s", absolute=True),
+            _most("exactly", at("exact, s"), 180, "s", absolute=True),
+            *(
+                _most(f"{name} of the sample, off by", partial(off, f"{name}, sample by exact"), 0.10)
+                for name in ("tokens", "chunks", "texts")
+            ),
+            _most("minutes, off by", partial(off, "minutes, planned by built"), 0.30),
+        ),
+        needs="broker",
+        limit_s=900.0,
     ),
     Piece(
         "resolve_stage",

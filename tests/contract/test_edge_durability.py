@@ -5,15 +5,17 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from uuid import UUID, uuid5
 
 import numpy as np
 import pytest
 
-from core.errors import ConfigurationError
-from embed.index import Counts, Swap
+from core.errors import ConfigurationError, TransientError
+from embed.index import Counts, Drop, Swap
 from embed.indexes.edge import EdgeCollection, EdgeIndex
 from embed.model import NAMESPACE, Chunk, ChunkPoint, Covered, Manifest, Scope, Sparse
 
@@ -192,6 +194,65 @@ def test_a_collection_dropped_under_a_reader_is_a_configuration_error(tmp_path: 
     index.close()
     with pytest.raises(ConfigurationError):
         collection.counts()
+
+
+def test_a_full_disk_is_waited_for(tmp_path: Path) -> None:
+    """Edge maps its files: a write that the disk has no room for would kill the process."""
+    free = [1 << 40]
+    index = EdgeIndex(tmp_path, free=lambda _: free[0])
+    index.create("g1", 4)
+    index.create("g2", 4)
+    index.open("g2")
+    collection = index.open("g1")
+    collection.write_chunks([chunk(1, 0), chunk(1, 1)])
+    collection.swap_manifests([Swap(manifest(1), None)])
+    collection.cover([Covered("t", 0, 1, 1, "", 0)])
+    free[0] = 50 << 20
+    newer = replace(manifest(1), version=2, deleted=True, chunks=())
+    refused: list[Callable[[], object]] = [
+        lambda: collection.write_chunks([chunk(2, 0)]),
+        lambda: collection.swap_manifests([Swap(newer, 1)]),
+        lambda: collection.drop_chunks([Drop((chunk(1, 0).chunk.id,), 2**40)]),
+        lambda: collection.cover([Covered("t", 0, 2, 2, "", 0)]),
+        collection.flush,
+        lambda: index.create("g3", 4),
+    ]
+    for write in refused:
+        with pytest.raises(TransientError, match=r"50 MB free .* make room"):
+            write()
+    # Nothing of it happened, what can be read is read, and a generation can be given up to make room.
+    assert collection.counts() == Counts(1, 2)
+    assert collection.covered() == [Covered("t", 0, 1, 1, "", 0)]
+    assert len(collection.search([np.ones(4, np.float32)], Scope(None), {}, 5)[0]) == 2
+    index.drop("g2")
+    assert index.collections() == ["g1"]
+    free[0] = 1 << 40
+    for write in refused:
+        write()
+    assert collection.counts() == Counts(0, 2)
+    assert collection.covered() == [Covered("t", 0, 2, 2, "", 0)]
+    free[0] = 0
+    index.close()  # ends all the same: what was acknowledged is flushed
+    again = EdgeIndex(tmp_path, free=lambda _: free[0])
+    with pytest.raises(TransientError, match="make room"):
+        again.open("g1")
+    again.close()
+
+
+def test_what_was_written_before_a_disk_was_full_is_there_after_it(tmp_path: Path) -> None:
+    free = [1 << 40]
+    index = EdgeIndex(tmp_path, free=lambda _: free[0])
+    index.create("g1", 4)
+    index.open("g1").write_chunks([chunk(n, 0) for n in range(300)])
+    free[0] = 0
+    index.close()
+    free[0] = 100 << 20  # too little to write; enough to start again and answer
+    again = EdgeIndex(tmp_path, free=lambda _: free[0])
+    collection = again.open("g1")
+    assert collection.counts() == Counts(0, 300)
+    with pytest.raises(TransientError, match="make room"):
+        collection.write_chunks([chunk(1, 1)])
+    again.close()
 
 
 def test_leftovers_of_a_crash_are_cleared(tmp_path: Path) -> None:

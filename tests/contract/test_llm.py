@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, TypeAlias
 
+import httpx2
 import pytest
 
 from core.errors import ConfigurationError, TailraceError
@@ -192,6 +193,67 @@ def test_the_key_is_sent_and_never_said(monkeypatch: pytest.MonkeyPatch) -> None
     assert "check its api_key" in str(end)
     assert "canary" not in str(end)
     assert len(server.requests) == 1
+
+
+def test_neither_the_key_nor_the_addresss_password_is_ever_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_LLM_KEY", "canary-9f2")
+    echo = '{"error": {"message": "you sent canary-9f2 as user:canary-pw"}}'
+    for handler in (
+        status(401, echo),
+        status(403, echo),
+        status(400, echo),
+        status(500, echo),
+        status(200, echo),
+        stream(b"data: " + echo.encode() + b"\n\n"),
+    ):
+
+        async def run(handler: Handler = handler) -> TailraceError | Finish:
+            async with serving(handler) as server:
+                made = settings(server.port, api_key="${env:TEST_LLM_KEY}")
+                url = f"http://user:canary-pw@127.0.0.1:{server.port}/v1?key=canary-q"
+                llm = OpenAILlm(made.model_copy(update={"base_url": url}), first_wait=0.01)
+                try:
+                    return (await ask(llm))[1]
+                finally:
+                    await llm.close()
+
+        end = asyncio.run(run())
+        assert isinstance(end, TailraceError)
+        assert "llms.main (http://127.0.0.1:" in str(end)
+        assert "canary" not in str(end)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        ("inf", 3600),
+        ("1e400", 3600),
+        ("nan", None),
+        ("-1", 0),
+        ("Mon, 01 Jan 0001 00:00:00 GMT", 0),
+        ("Mon, 99 Jan 2020 00:00:00 GMT", None),
+        ("soon", None),
+        ("", None),
+    ],
+)
+def test_any_retry_after_is_read_as_seconds_or_as_nothing(header: str, seconds: float | None) -> None:
+    assert _retry_after(header) == seconds
+
+
+@pytest.mark.parametrize("header", ["Mon, 01 Jan 0001 00:00:00 -0000", "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_a_date_at_the_end_of_time_is_no_failure(header: str) -> None:
+    found = _retry_after(header)
+    assert found is None or 0 <= found <= 3600
+
+
+def _retry_after(header: str) -> float | None:
+    llm = OpenAILlm(settings(1))
+    try:
+        failure = llm._refused(429, httpx2.Headers({"retry-after": header}), "busy")
+    finally:
+        asyncio.run(llm.close())
+    assert isinstance(failure, LlmUnavailableError)
+    return failure.retry_after
 
 
 RETRIED: dict[str, Handler] = {

@@ -44,7 +44,9 @@ def _app() -> FastAPI:
         }
     )
     twin = MemoryRetrieval([passage("103", "Dogs are welcome.")])
-    return create_app(Services(made, twin, word_similarity, twin, twin, {"main": ScriptedLlm(["Yes [1]."])}))
+    return create_app(
+        Services(made, twin, word_similarity, twin, twin, twin, {"main": ScriptedLlm(["Yes [1]."])})
+    )
 
 
 schema = schemathesis.openapi.from_asgi("/openapi.json", _app())

@@ -5,6 +5,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any
 from unittest.mock import patch
 
@@ -25,7 +26,9 @@ from embed.model import Change, Manifest, Sparse, manifest_id
 from embed.pipeline import Applied, Pipeline
 from embed.render import Renderer
 from embed.store import VectorStore
+from embed.strays import StraySweep
 from ingest.agents.index_agent import Indexer
+from ingest.agents.resolve_agent import ResolveAgent
 from ingest.embedded_log import EmbeddedLog
 from ingest.worker import Worker
 
@@ -381,6 +384,31 @@ def test_a_restart_over_a_backlog_misses_nothing_and_commits_all(batch: int) -> 
         assert await world.committed("shop-index-articles-g1", state_topic("shop", TABLE)) == ends
 
     in_world(test, batch_records=batch)
+
+
+def test_a_sweep_that_takes_its_time_holds_up_no_repair() -> None:
+    async def test(world: World) -> None:
+        async with running(world):
+            await world.write(("c", 1, "words"))
+            await eventually(lambda: world.text(1) == "words", "the first document")
+        hold, began = Event(), Event()
+        kept: list[int] = []
+
+        def step(_: StraySweep) -> bool:
+            began.set()
+            return hold.wait(DEADLINE_SECONDS)
+
+        async def maintain(_: ResolveAgent) -> None:
+            kept.append(1)
+
+        with patch.object(StraySweep, "step", step), patch.object(ResolveAgent, "maintain", maintain):
+            async with running(world):
+                await eventually(began.is_set, "the sweep")
+                kept.clear()
+                await eventually(lambda: len(kept) >= 2, "repairs beside it")
+                hold.set()
+
+    in_world(test)
 
 
 def test_nearly_everything_unreadable_stops_the_worker_before_it_drains_the_topic() -> None:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from tailrace.demo.run import run_demo
-from tailrace.demo.story import STORY, Change
+from tailrace.demo.story import AGAIN, STORY, Change
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -27,7 +27,7 @@ def test_the_story_is_right_from_a_fresh_process_and_says_so() -> None:
     report = json.loads(done.stdout)
     assert report["ok"] is True
     steps = {step["step"]: step for step in report["steps"]}
-    assert list(steps) == [step.name for step in STORY]
+    assert list(steps) == [step.name for step in (*STORY, *AGAIN)]
     assert all(
         {"question", "answer", "citations", "expected", "ok", "freshness_ms", "embedded", "reused"}
         <= set(step)
@@ -36,6 +36,15 @@ def test_the_story_is_right_from_a_fresh_process_and_says_so() -> None:
     assert steps["status"]["embedded"] == 0
     assert 1 <= steps["append"]["embedded"] <= 2
     assert steps["delete"]["citations"] == []
+    act = report["reindex"]
+    assert act["wrong"] == []
+    assert act["plan"]["meaning"] == "recut"
+    assert act["built"]["embedded"] == pytest.approx(act["plan"]["texts_to_embed"], rel=0.1)
+    before, after = act["compared"]["documents"]
+    assert before == after
+    assert act["compared"]["chunks"][1] > act["compared"]["chunks"][0]
+    assert act["asked_meanwhile"] > 0
+    assert max(act["promoted_ms"], act["rolled_back_ms"]) < 2000
 
 
 @pytest.mark.parametrize("name", ["edit", "status", "append"])
@@ -50,7 +59,8 @@ def test_a_broken_edit_fails_its_step(name: str, capsys: pytest.CaptureFixture[s
         for step in STORY
         if step.name in {"ask", name}
     ]
-    assert run_demo(once=True, as_json=True, port=0, story=story, patience_seconds=1.0) is False
+    shown = run_demo(once=True, as_json=True, port=0, story=story, reindex=False, patience_seconds=1.0)
+    assert shown is False
     steps = {step["step"]: step["ok"] for step in json.loads(capsys.readouterr().out)["steps"]}
     assert steps == {"ask": True, name: False}
 

@@ -117,6 +117,10 @@ def test_a_topic_that_was_made_anew_is_resynced_although_the_command_is_killed_a
         " || ' dry.', 'care', 'en', true, now() FROM generate_series(50001, 50400) id"
     )
     wait_arrived(stack, world.api)
+    known = world.record(topic)
+    early = world.resync(topic, "--yes")
+    assert (early.returncode, "nothing was changed" in early.stderr) == (1, True), early
+    assert world.record(topic) == known, "a worker was running"
     stack.tailrace.stop()
     # The connector forgets what it has read, and the topic is lost with all that it held.
     assert world.connector("PUT", "stop").is_success

@@ -22,6 +22,7 @@ from embed.model import Change, ChunkPoint, Document, Removal, Sparse, manifest_
 from embed.pipeline import Pipeline
 from embed.plan import desired, manifest
 from embed.store import VectorStore
+from embed.strays import StraySweep
 
 KEYS = 2
 WORDS = ("Alpha.", "Beta.", "Gamma.", "Delta.")
@@ -144,11 +145,17 @@ def test_a_crash_at_any_boundary_loses_nothing(before: list[Any], after: list[An
         again = pipeline(collection, store)
         applied = again.apply(new)
         assert applied.embedded + len(applied.failed) == 0 or crashed
-        again.sweep_strays()
+        sweep(collection)
         check_final(collection, new)
         assert again.apply(new).unchanged == KEYS
         boundary += 1
     assert boundary > 5  # the crashes happened
+
+
+def sweep(collection: Collection) -> None:
+    strays = StraySweep(collection, page=2)
+    while not strays.step():
+        pass
 
 
 Schedule: TypeAlias = Callable[[list[int]], tuple[int, int]]
@@ -265,7 +272,7 @@ def run_watched(turns: Turns, collection: Collection) -> None:
 def check_settled(collection: Collection, store: VectorStore, newest: Change) -> None:
     last = pipeline(collection, store)
     assert last.apply([newest]).unchanged == 1
-    last.sweep_strays()
+    sweep(collection)
     check_final(collection, [newest])
 
 

@@ -219,6 +219,14 @@ def test_before_is_never_read() -> None:
     assert isinstance(decoder().decode(raw(KEY, value)), RowChange)
 
 
+def test_a_delete_is_read_however_long_the_row_was() -> None:
+    before = b'"before":{"id":1,"a":"' + b"A" * MAX_VALUE_BYTES + b'"}'
+    value = GOOD.replace(b'"before":null', before).replace(b'"op":"c"', b'"op":"d"')
+    event = decoder().decode(raw(KEY, value))
+    assert isinstance(event, RowChange)
+    assert (event.op, event.columns) == ("d", None)
+
+
 def test_limits() -> None:
     long = "A" * MAX_VALUE_BYTES
     with pytest.raises(LimitError):

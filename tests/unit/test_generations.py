@@ -1,67 +1,81 @@
-"""What a start runs, makes, drops and says."""
+"""The records of the generations topic, and what they say together."""
 
 import dataclasses
 
+import msgspec
 import pytest
 
 from core.errors import ConfigurationError
 from core.settings import DocumentSettings, HashingEncoderSettings
 from ingest.generations import (
+    Aliased,
     Frozen,
     Generation,
-    decode_generation,
+    Pace,
+    Pointer,
+    Record,
+    Registry,
+    Report,
+    decode_registry,
     dropped,
-    encode_generation,
-    plan_generations,
+    encode_record,
 )
 
 SECTION = DocumentSettings(table="shop.public.articles", title="{{ title }}", text="{{ body }}")
 FROZEN = Frozen(SECTION, HashingEncoderSettings(), "encoder-1", 64)
-LIVE = Generation("articles", 1, "live", FROZEN)
+ONE = Generation("articles", 1, "running", FROZEN, 5)
+TWO = Generation("articles", 2, "running", FROZEN, 6, Pace(rate=20.0, share=0.5))
 
 
-def test_a_new_document_is_made_and_filled() -> None:
-    plan = plan_generations({"articles": FROZEN}, [], [], "shop")
-    assert plan.run == plan.make == (LIVE,)
-    assert "filled from the state topic" in plan.said[0]
+def read(*records: Record) -> Registry:
+    return decode_registry(dict(encode_record(one) for one in records))
 
 
-def test_a_known_one_runs_without_a_word() -> None:
-    plan = plan_generations({"articles": FROZEN}, [LIVE], ["shop-articles-g1"], "shop")
-    assert (plan.run, plan.make, plan.drop, plan.said) == ((LIVE,), (), (), ())
+def test_every_kind_of_record_is_read_back_whatever_their_order() -> None:
+    pointer, aliased = Pointer("articles", 2, 1, 9), Aliased("articles", 1, 8)
+    report = Report("articles", 2, "host-1", 7, embedded=3, offsets={0: 12, 3: 5}, waiting="the broker")
+    records: list[Record] = [ONE, TWO, pointer, aliased, report]
+    for ordered in (records, records[::-1]):
+        found = read(*ordered)
+        assert found == Registry((ONE, TWO), {"articles": pointer}, {"articles": aliased}, (report,))
+    assert [encode_record(one)[0] for one in records] == [
+        b"articles/1",
+        b"articles/2",
+        b"articles",
+        b"articles/alias",
+        b"articles/2/report/host-1",
+    ]
 
 
-def test_a_changed_file_waits_and_the_record_runs() -> None:
-    edited = dataclasses.replace(
-        FROZEN, document=SECTION.model_copy(update={"text": "{{ title }}"}), fingerprint="encoder-2"
-    )
-    plan = plan_generations({"articles": edited}, [LIVE], ["shop-articles-g1"], "shop")
-    assert plan.run == (LIVE,)
-    assert "text, encoder" in plan.said[0]
-    assert "waits for a reindex" in plan.said[0]
+def test_what_the_first_format_called_live_runs() -> None:
+    key, value = encode_record(ONE)
+    first = {**msgspec.json.decode(value), "f": 1, "status": "live"}
+    del first["started_at"], first["pace"]
+    found = decode_registry({key: msgspec.json.encode(first)})
+    assert found.generations == (dataclasses.replace(ONE, started_at=0),)
+    assert found.live("articles") == found.generations[0]
 
 
-def test_a_lost_index_is_built_anew_under_another_number() -> None:
-    plan = plan_generations({"articles": FROZEN}, [LIVE], [], "shop")
-    assert [g.number for g in plan.make] == [2]
-    assert plan.drop == (LIVE,)
-
-
-def test_a_document_no_longer_configured_loses_its_index() -> None:
-    plan = plan_generations({}, [LIVE], ["shop-articles-g1"], "shop")
-    assert plan.drop == (LIVE,)
-    assert plan_generations({}, [dropped(LIVE)], [], "shop").drop == ()
-
-
-def test_numbers_are_never_used_twice() -> None:
-    plan = plan_generations({"articles": FROZEN}, [dropped(LIVE)], ["shop-articles-g2"], "shop")
-    assert [g.number for g in plan.make] == [3]
-
-
-def test_a_record_is_read_back_and_a_newer_one_refused() -> None:
-    key, value = encode_generation(LIVE)
-    assert key == b"articles/1"
-    assert decode_generation(value) == LIVE
-    assert decode_generation(encode_generation(dataclasses.replace(LIVE, number=2))[1]).number == 2
+def test_a_newer_format_is_refused_by_name() -> None:
+    key, value = encode_record(ONE)
     with pytest.raises(ConfigurationError, match="format 9 is newer"):
-        decode_generation(value.replace(b'"f":1', b'"f":9'))
+        decode_registry({key: value.replace(b'"f":2', b'"f":9')})
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        decode_registry({b"articles": b'{"f":2}'})
+
+
+def test_roles_follow_the_pointer_and_nothing_else() -> None:
+    three = dataclasses.replace(TWO, number=3)
+    registry = read(ONE, TWO, three)
+    assert [registry.role(one) for one in (ONE, TWO, three)] == ["live", "candidate", "candidate"]
+    registry = read(ONE, TWO, three, Pointer("articles", 2, 1))
+    assert [registry.role(one) for one in (ONE, TWO, three)] == ["previous", "live", "candidate"]
+    registry = read(dropped(ONE), TWO, three, Pointer("articles", 2, 1))
+    assert registry.role(registry.generations[0]) == "dropped"
+    assert registry.running() == [TWO, three]
+
+
+def test_a_pointer_at_a_dropped_generation_points_at_none() -> None:
+    registry = read(ONE, dropped(TWO), Pointer("articles", 2, 1))
+    assert registry.live("articles") is None
+    assert registry.role(ONE) == "candidate"

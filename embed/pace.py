@@ -1,0 +1,182 @@
+"""Work that can wait, beside work that cannot: a generation is built while another one answers.
+
+What answers goes first. Whoever builds gives way between two small pieces of work, is slowed down as
+it was asked to, and still gets a least share of the time.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from threading import Condition
+from typing import Final
+
+import numpy as np
+
+from core.errors import TransientError
+from embed.encoder import Encoder, Kind
+from embed.model import Vector
+
+PIECE: Final = 8
+"""Texts of one call of the encoder in the background: so long must a live edit wait for it."""
+
+LEAST_SHARE: Final = 0.1
+"""Of the time, for the background, however much live work there is: it must end one day."""
+
+LOOK_SECONDS: Final = 0.1
+"""Between two looks, while waiting, at whether the wait still has a reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How fast a generation that does not answer may be built; None: as fast as live ingest leaves room."""
+
+    rate: float | None = None
+    """Embedded chunks a second, at most."""
+    share: float | None = None
+    """Of the time, between 0 and 1."""
+
+
+@dataclass(slots=True)
+class Spent:
+    """What the encoder was asked for since the process started."""
+
+    texts: int = 0
+    tokens: int = 0
+    """Of the texts embedded in the background, where they are counted anyway."""
+    seconds: float = 0.0
+
+
+class Priority:
+    """Who is at work on what answers. One for a process; thread-safe."""
+
+    def __init__(self) -> None:
+        self._idle = Condition()
+        self._at_work = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Live work, as long as the block runs."""
+        with self._idle:
+            self._at_work += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._at_work -= 1
+                self._idle.notify_all()
+
+    def wait(self, most: float) -> bool:
+        """Until nobody is at work on what answers, at most so many seconds. Whether that is so."""
+        with self._idle:
+            return self._idle.wait_for(lambda: not self._at_work, max(0.0, most))
+
+
+class Turns:
+    """One generation's way to work: first if it answers, else in turns. For one thread, its agent's."""
+
+    def __init__(
+        self,
+        priority: Priority | None = None,
+        pace: Callable[[], Pace] = Pace,
+        background: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._priority, self._pace, self.background = priority or Priority(), pace, background
+        self._wanted: Callable[[], bool] = lambda: True
+        self._since = time.monotonic()
+
+    @property
+    def alive_at(self) -> float:
+        """When it last worked or looked (monotonic): one that rests is no one that hangs."""
+        return self._since
+
+    @contextmanager
+    def batch(self, wanted: Callable[[], bool]) -> Iterator[None]:
+        """Around a batch. `wanted`, asked from the thread that works, tells when to break off."""
+        self._wanted, self._since = wanted, time.monotonic()
+        with nullcontext() if self.background() else self._priority.held():
+            yield
+
+    def give_way(self, texts: int = 0) -> None:
+        """Between two pieces of work, of which the last embedded so many texts.
+
+        Raises TransientError in the background if the batch is no longer wanted: it can be done again.
+        """
+        began = time.monotonic()
+        worked, self._since = began - self._since, began
+        for live in (True, False):  # first behind live work, then as slowly as asked for
+            while self._goes_on():
+                now = time.monotonic()
+                most = worked * (1 / LEAST_SHARE - 1) if live else self._rest(worked, texts)
+                left = began + most - now
+                if left <= 0:
+                    break
+                self._since = now
+                if live and self._priority.wait(min(left, LOOK_SECONDS)):
+                    break
+                if not live:
+                    time.sleep(min(left, LOOK_SECONDS))
+        self._since = time.monotonic()
+
+    def _goes_on(self) -> bool:
+        """Whether there is a reason to wait; the work itself may have lost its own.
+
+        What answers is never broken off: a batch that is done is not done again by the next worker.
+        """
+        if not self.background():
+            return False
+        if not self._wanted():
+            raise TransientError("broken off: the partition is another worker's, or this one stops")
+        return True
+
+    def _rest(self, worked: float, texts: int) -> float:
+        pace = self._pace()
+        by_share = worked * (1 / pace.share - 1) if pace.share else 0.0
+        by_rate = texts / pace.rate - worked if pace.rate else 0.0
+        return max(by_share, by_rate)
+
+
+class PacedEncoder:
+    """An encoder for one generation, which counts, and in the background works in small pieces.
+
+    A piece is of texts of similar length, so that none is padded much.
+    """
+
+    def __init__(self, inner: Encoder, turns: Turns, spent: Spent) -> None:
+        self._inner, self._turns, self._spent = inner, turns, spent
+        self.fingerprint, self.dimensions = inner.fingerprint, inner.dimensions
+        self.max_tokens = inner.max_tokens
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        return self._inner.count(texts)
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        """Raises TransientError too if the work is no longer wanted."""
+        if not self._turns.background():
+            return self._timed(texts, kind)
+        tokens = self._inner.count(texts)
+        order = sorted(range(len(texts)), key=tokens.__getitem__)
+        made: list[Vector] = []
+        at = 0
+        while at < len(order):
+            piece = order[at : at + PIECE] if self._turns.background() else order[at:]
+            made.append(self._timed([texts[place] for place in piece], kind))
+            at += len(piece)
+            self._spent.tokens += sum(tokens[place] for place in piece)
+            self._turns.give_way(len(piece))
+        rows = np.concatenate(made) if made else np.zeros((0, self.dimensions), np.float32)
+        if len(rows) != len(order):
+            return rows  # the caller refuses it, and says so
+        ordered = np.empty_like(rows)
+        ordered[order] = rows
+        return ordered
+
+    def close(self) -> None:
+        """Nothing of its own to close."""
+
+    def _timed(self, texts: Sequence[str], kind: Kind) -> Vector:
+        began = time.monotonic()
+        rows = self._inner.encode(texts, kind=kind)
+        self._spent.seconds += time.monotonic() - began
+        self._spent.texts += len(texts)
+        return rows

@@ -1,0 +1,106 @@
+"""What the query service says of generations: it has the index, and knows how each one is read."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+
+from core.clock import Clock
+from core.errors import TransientError
+from core.topics import alias_name
+from embed.index import Index
+from embed.indexes import bm25
+from embed.model import Scope
+from ingest.generations import Generation, Registry
+from retrieve.compare import Asked, Comparison, Step
+from retrieve.comparing import Comparer
+from retrieve.search import KeysOf
+from serve.errors import UnknownNameError
+from serve.ports import GenerationsView, GenerationView
+from tailrace.encoders import EncoderBook
+
+
+class IndexedGenerations:
+    """Implements serve.ports.Generations. One comparison at a time: each reads two whole collections."""
+
+    def __init__(
+        self,
+        app: str,
+        index: Index,
+        book: EncoderBook,
+        keys_of: KeysOf,
+        registry: Callable[[], Registry],
+        clock: Clock,
+    ) -> None:
+        self._app, self._index, self._registry = app, index, registry
+        self._comparer = Comparer(index, book.query_encoder, bm25.query, keys_of, clock)
+        self._comparing = False
+
+    async def generations(self) -> GenerationsView:
+        return await asyncio.to_thread(self._view, self._registry())
+
+    async def compare(
+        self,
+        document: str,
+        number: int | None,
+        questions: Sequence[Asked],
+        *,
+        top_k: int,
+        limit: int,
+        scope: Scope,
+    ) -> AsyncGenerator[Step | Comparison, None]:
+        if self._comparing:
+            raise TransientError(
+                "another comparison is running: ask again when it has ended", retry_after=5.0
+            )
+        self._comparing = True
+        try:
+            live, other = await asyncio.to_thread(self._both, document, number)
+            sides = [(one.number, one.collection(self._app)) for one in (live, other)]
+            steps = self._comparer.compare(
+                document, sides[0], sides[1], questions, scope=scope, top_k=top_k, named=limit
+            )
+            async with aclosing(steps):
+                async for step in steps:
+                    yield step
+        finally:
+            self._comparing = False
+
+    def _both(self, document: str, number: int | None) -> tuple[Generation, Generation]:
+        """What the alias points at, and the one asked for. Blocking."""
+        registry = self._registry()
+        running = [one for one in registry.of(document) if one.status == "running"]
+        answering = self._index.alias(alias_name(self._app, document))
+        live = next((one for one in running if one.collection(self._app) == answering), None)
+        if live is None:
+            raise TransientError(f"document {document} has no live index yet")
+        others = [one for one in running if one != live and number in (None, one.number)]
+        if not others:
+            known = [str(one.number) for one in running if one != live]
+            wanted = f"beside {live.number}, which answers" if number is None else str(number)
+            raise UnknownNameError("generation", wanted, known)
+        return live, others[-1]
+
+    def _view(self, registry: Registry) -> GenerationsView:
+        prefix = f"{self._app}-"
+        stored = {name for name in self._index.collections() if name.startswith(prefix)}
+        shown: list[GenerationView] = []
+        for one in registry.generations:
+            collection = one.collection(self._app)
+            if one.status == "dropped" and collection not in stored:
+                continue
+            counts = self._index.open(collection).counts() if collection in stored else None
+            shown.append(
+                GenerationView(
+                    one.document,
+                    one.number,
+                    registry.role(one),
+                    self._index.alias(alias_name(self._app, one.document)) == collection,
+                    collection,
+                    None if counts is None else counts.documents,
+                    None if counts is None else counts.chunks,
+                    one.frozen.dimensions,
+                    one.started_at,
+                )
+            )
+        strays = stored - {one.collection(self._app) for one in registry.generations}
+        return GenerationsView(tuple(shown), tuple(sorted(strays)))

@@ -1,0 +1,193 @@
+"""What an operator's wish becomes, and what it is refused for. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from core.errors import ConfigurationError
+from core.settings import Reindex
+from ingest.generation_plan import differences, started
+from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, dropped
+
+UNSEEN_MS: Final = 5 * 60_000
+"""Workers report every half a minute: one that has said nothing for so long does not run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a start writes, and the generation that is followed from then on."""
+
+    records: tuple[Record, ...]
+    generation: Generation
+    said: str
+
+
+def answering(registry: Registry, document: str) -> Generation:
+    """The generation that is to answer. ConfigurationError if there is none."""
+    live = registry.live(document)
+    if live is None:
+        known = sorted({one.document for one in registry.running()})
+        raise ConfigurationError(
+            f"document {document!r} has no generation that answers: a worker makes the first one when it"
+            f" starts; recorded are {', '.join(known) or '(none)'}"
+        )
+    return live
+
+
+def candidates(registry: Registry, document: str) -> list[Generation]:
+    """Those that run and are newer than the one that answers, oldest first."""
+    return [one for one in registry.of(document) if registry.role(one) == "candidate"]
+
+
+def start(
+    registry: Registry,
+    document: str,
+    frozen: Frozen,
+    app: str,
+    now: int,
+    *,
+    pace: Pace | None,
+    force: bool,
+    displace: bool,
+) -> Start:
+    """A new generation with this configuration, or the one that is being built with it already.
+
+    `pace` None leaves a running one's as it is. ConfigurationError where nothing changed (unless
+    `force`), or where another candidate stands in the way (unless `displace`, which drops it).
+    """
+    live, rivals = answering(registry, document), candidates(registry, document)
+    for one in rivals:
+        if not differences(one.frozen, frozen):
+            if pace is None or pace == one.pace:
+                return Start((), one, f"generation {one.number} is being built with this configuration")
+            paced = replace(one, pace=pace)
+            return Start(
+                (paced,), paced, f"generation {one.number} is being built already; its pace was changed"
+            )
+    changed = differences(live.frozen, frozen)
+    if not changed and not force:
+        raise ConfigurationError(
+            f"nothing changed: generation {live.number}, which answers for {document}, is built with this"
+            " configuration; --force builds it anew"
+        )
+    for one in registry.of(document):
+        if registry.role(one) == "previous" and not differences(one.frozen, frozen) and not force:
+            raise ConfigurationError(
+                f"generation {one.number} of {document}, which answered before, is built with this"
+                f" configuration and still follows the log: `tailrace reindex rollback {document}` makes it"
+                " answer at once; --force builds another"
+            )
+    if rivals and not displace:
+        names = ", ".join(
+            f"generation {one.number} ({_changes(differences(live.frozen, one.frozen))})" for one in rivals
+        )
+        raise ConfigurationError(
+            f"{names} of {document} is being built with another configuration: drop it first"
+            f" (`tailrace reindex drop {document} {rivals[-1].number}`), or start with --replace"
+        )
+    made = replace(started(registry, document, frozen, (), app, now), pace=pace or Pace())
+    return Start(
+        (*map(dropped, rivals), made),
+        made,
+        f"generation {made.number} of {document} begins: {_changes(changed)}",
+    )
+
+
+def promotion(registry: Registry, document: str, now: int) -> Pointer:
+    """The newest candidate is to answer. ConfigurationError if there is none."""
+    live, found = answering(registry, document), candidates(registry, document)
+    if not found:
+        raise ConfigurationError(
+            f"nothing to promote: generation {live.number} answers for {document} and no newer one runs;"
+            f" `tailrace reindex start {document}` builds one"
+        )
+    return Pointer(document, found[-1].number, live.number, now)
+
+
+def rollback(registry: Registry, document: str, now: int) -> Pointer:
+    """What answered before is to answer again. ConfigurationError if it no longer runs."""
+    live = answering(registry, document)
+    older = [one for one in registry.of(document) if registry.role(one) == "previous"]
+    if not older:
+        raise ConfigurationError(
+            f"nothing to roll back to: generation {live.number} answers for {document} and no older one runs"
+        )
+    pointer = registry.pointers.get(document)
+    before = pointer.previous if pointer is not None else None
+    number = before if before in [one.number for one in older] else older[-1].number
+    return Pointer(document, number or older[-1].number, live.number, now)
+
+
+def drop(registry: Registry, document: str, number: int) -> Generation | None:
+    """The record to write; None if it is dropped already. ConfigurationError for what answers."""
+    found = registry.find(document, number)
+    if found is None:
+        known = ", ".join(str(one.number) for one in registry.of(document)) or "(none)"
+        raise ConfigurationError(f"document {document!r} has no generation {number}: recorded are {known}")
+    if found.status == "dropped":
+        return None
+    live, aliased = registry.live(document), registry.aliased.get(document)
+    if found == live or (aliased is not None and aliased.number == number):
+        raise ConfigurationError(
+            f"generation {number} answers for {document}: promote another one first, or roll back"
+        )
+    return dropped(found)
+
+
+def neglected(registry: Registry, generation: Generation, now: int) -> str | None:
+    """Why nobody seems to work on a generation that runs; None if all is well."""
+    if generation.status == "dropped":
+        return None
+    reports = registry.reports_of(generation)
+    newest = max((report.at for report in reports), default=generation.started_at)
+    waits = [r.waiting for r in reports if r.waiting and now - r.at <= UNSEEN_MS]
+    if waits:
+        return f"waits: {waits[0]}"
+    if now - newest <= UNSEEN_MS:
+        return None
+    said = "no worker has reported on it yet" if not reports else "no worker has reported on it"
+    since = f"{said} for {spoken((now - newest) / 1000)}"
+    if registry.role(generation) == "live":
+        return f"{since}: start a worker"
+    drop_it = f"tailrace reindex drop {generation.document} {generation.number}"
+    return f"abandoned? {since}: start a worker, or `{drop_it}`"
+
+
+def gate(
+    settings: Reindex, *, missing: int, different: int, overlap: float | None, recall: float | None
+) -> list[str]:
+    """Why the candidate may not answer; empty if it may.
+
+    `overlap` and `recall` are None where no saved question says anything about them: a bar that is
+    configured and cannot be judged has not been passed.
+    """
+    why: list[str] = []
+    if missing > settings.max_missing:
+        why.append(f"{missing} documents are missing (max_missing: {settings.max_missing})")
+    if different > settings.max_different:
+        why.append(f"{different} documents are of other versions (max_different: {settings.max_different})")
+    for name, found, least in (
+        ("overlap", overlap, settings.min_overlap),
+        ("recall", recall, settings.min_recall),
+    ):
+        if least is None:
+            continue
+        if found is None:
+            why.append(f"min_{name} is {least}, and no saved question in {settings.queries} measures it")
+        elif found < least:
+            why.append(f"{name} is {found:.3f} (min_{name}: {least})")
+    return why
+
+
+def spoken(seconds: float) -> str:
+    """A duration for people: `12 s`, `3 min 20 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    for size, unit, below, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {unit}" + (f" {rest} {name}" if rest else "")
+    return f"{whole} s"
+
+
+def _changes(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} changed" if names else "the same configuration, built anew"

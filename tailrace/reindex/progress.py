@@ -1,0 +1,170 @@
+"""How far a generation has come, out of the log's own numbers and what workers report. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.settings import OpenAIEncoder
+from ingest.generations import Generation, Pace, Registry, Report, Role
+from ingest.topics_admin import Bounds
+
+CAUGHT_UP_RECORDS: Final = 100
+CAUGHT_UP_PART: Final = 20
+"""So many records behind count as none, and of a small topic one in so many: while writes go on there
+are always some."""
+
+STALE_MS: Final = 90_000
+"""Workers report at least every 30 s: one that has missed two is away."""
+
+WINDOW_SECONDS: Final = 15.0
+"""A rate is that of so long: short enough to follow a throttle, long enough for whole batches."""
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """Offsets of one state partition."""
+
+    number: int
+    start: int
+    covered: int
+    end: int
+
+    @property
+    def lag(self) -> int:
+        return self.end - self.covered
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSeen:
+    """One worker process that has reported."""
+
+    worker: str
+    age_ms: int
+    stale: bool
+    waiting: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of one generation. Counts are sums over all workers that ever worked on it."""
+
+    document: str
+    number: int
+    role: Role
+    answers: bool
+    """The alias points at it, as a worker has recorded."""
+    started_at: int
+    dimensions: int
+    fingerprint: str
+    pace: Pace
+    partitions: tuple[Partition, ...]
+    embedded: int
+    reused: int
+    tokens: int
+    cost: float | None
+    """Of the embedded tokens, for an endpoint whose price is configured."""
+    documents: int | None
+    """In the collection, as last reported."""
+    chunks: int | None
+    bytes: int | None
+    workers: tuple[WorkerSeen, ...]
+
+    @property
+    def covered(self) -> int:
+        return sum(one.covered - one.start for one in self.partitions)
+
+    @property
+    def total(self) -> int:
+        return sum(one.end - one.start for one in self.partitions)
+
+    @property
+    def lag(self) -> int:
+        """Records of the state topic that are not covered yet."""
+        return self.total - self.covered
+
+    @property
+    def caught_up(self) -> bool:
+        return self.lag <= min(CAUGHT_UP_RECORDS, self.total // CAUGHT_UP_PART)
+
+    @property
+    def waiting(self) -> str | None:
+        """What a worker that reports now waits for."""
+        return next((one.waiting for one in self.workers if one.waiting and not one.stale), None)
+
+
+def progress(
+    registry: Registry,
+    generation: Generation,
+    bounds: Mapping[int, Bounds],
+    committed: Mapping[int, int],
+    now: int,
+) -> Progress:
+    """`bounds` and `committed` by state partition; `now` in Unix ms.
+
+    What a report says is covered is durable, and newer than the commit that follows it.
+    """
+    reports = registry.reports_of(generation)
+    newest = max(reports, key=lambda report: report.at, default=None)
+    partitions = []
+    for number, bound in sorted(bounds.items()):
+        known = [committed.get(number, bound.start), *(r.offsets.get(number, 0) for r in reports)]
+        covered = min(bound.end, max(bound.start, *known))
+        partitions.append(Partition(number, bound.start, covered, bound.end))
+    tokens = sum(report.tokens for report in reports)
+    aliased = registry.aliased.get(generation.document)
+    live = registry.live(generation.document)
+    return Progress(
+        document=generation.document,
+        number=generation.number,
+        role=registry.role(generation),
+        answers=aliased.number == generation.number if aliased is not None else generation == live,
+        started_at=generation.started_at,
+        dimensions=generation.frozen.dimensions,
+        fingerprint=generation.frozen.fingerprint,
+        pace=generation.pace,
+        partitions=tuple(partitions),
+        embedded=sum(report.embedded for report in reports),
+        reused=sum(report.reused for report in reports),
+        tokens=tokens,
+        cost=cost(generation, tokens),
+        documents=None if newest is None else newest.documents,
+        chunks=None if newest is None else newest.chunks,
+        bytes=None if newest is None else newest.bytes,
+        workers=tuple(_seen(report, now) for report in reports),
+    )
+
+
+def cost(generation: Generation, tokens: int) -> float | None:
+    """In the currency of the configured price; None without one."""
+    encoder = generation.frozen.encoder
+    price = encoder.price_per_million_tokens if isinstance(encoder, OpenAIEncoder) else None
+    return None if price is None else tokens * price / 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """`seconds_left` is None while nothing moves."""
+
+    records_per_second: float
+    chunks_per_second: float
+    seconds_left: float | None
+
+
+def speed(looks: Sequence[tuple[float, Progress]]) -> Speed:
+    """Over the looks of the last WINDOW_SECONDS, each with its time in seconds, oldest first."""
+    if not looks:
+        return Speed(0.0, 0.0, None)
+    at, last = looks[-1]
+    began, first = next((t, one) for t, one in looks if at - t <= WINDOW_SECONDS)
+    passed = at - began
+    if passed <= 0:
+        return Speed(0.0, 0.0, 0.0 if last.caught_up else None)
+    records = max(0.0, (last.covered - first.covered) / passed)
+    made = last.embedded + last.reused - first.embedded - first.reused
+    left = 0.0 if last.caught_up else last.lag / records if records > 0 else None
+    return Speed(records, max(0.0, made / passed), left)
+
+
+def _seen(report: Report, now: int) -> WorkerSeen:
+    age = max(0, now - report.at)
+    return WorkerSeen(report.worker, age, age > STALE_MS, report.waiting)

@@ -1,0 +1,196 @@
+"""Wishes and reports through a real log (embedded): what a command writes, waits for, and takes back."""
+
+import asyncio
+import sys
+from asyncio.subprocess import PIPE
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from pathlib import Path
+from signal import SIGINT
+
+import pytest
+from aiokafka import AIOKafkaProducer
+
+from core.errors import ConfigurationError, TransientError
+from core.keys import TableId
+from core.settings import Settings
+from core.topics import generations_topic, required_topics, state_topic
+from ingest.embedded_log import EmbeddedLog
+from ingest.generations import Aliased, Frozen, Generation, Pace, Pointer, Record, Report, encode_record
+from ingest.registry import RegistryTail, write_registry
+from tailrace.reindex import decide
+from tailrace.reindex.control import Control, configured, pace_of
+
+pytestmark = pytest.mark.timeout(120)
+
+PARTITIONS = 2
+
+
+def settings(brokers: list[str], text: str = "{{ body }}", dimensions: int = 64) -> Settings:
+    return Settings.model_validate(
+        {
+            "app": "shop",
+            "log": {"kind": "kafka", "brokers": brokers},
+            "index": {"kind": "memory"},
+            "encoder": {"kind": "hashing", "dimensions": dimensions},
+            "sources": {"shop": {"prefix": "shop", "tables": ["public.articles"]}},
+            "documents": {"articles": {"table": "shop.public.articles", "text": text}},
+            "ingest": {"state_partitions": PARTITIONS},
+        }
+    )
+
+
+STATE = state_topic("shop", TableId("shop", "public.articles"))
+FIRST = Generation("articles", 1, "running", configured(settings(["none:1"]), "articles"))
+
+
+async def record(brokers: list[str], *records: Record) -> None:
+    await write_registry(brokers, generations_topic("shop"), [encode_record(one) for one in records])
+
+
+def in_log(test: Callable[[list[str]], Awaitable[None]]) -> None:
+    log = EmbeddedLog()
+    try:
+        brokers = log.start(required_topics(settings(["none:1"])))
+
+        async def play() -> None:
+            await record(brokers, FIRST, Pointer("articles", 1), Aliased("articles", 1))
+            await test(brokers)
+
+        asyncio.run(play())
+    finally:
+        log.stop()
+
+
+async def seen(control: Control, true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not true():
+            await control._tail.changed(1.0)
+
+
+async def fill(brokers: list[str], count: int) -> None:
+    producer = AIOKafkaProducer(bootstrap_servers=brokers)
+    await producer.start()
+    for number in range(count):
+        await producer.send_and_wait(STATE, b"{}", str(number).encode(), partition=number % PARTITIONS)
+    await producer.stop()
+
+
+async def obey(brokers: list[str], *, times: int = 1, delay: float = 0.0) -> None:
+    """What a worker does: the alias follows the pointer."""
+    tail = RegistryTail("shop", brokers)
+    await tail.start()
+    before = tail.registry.pointers["articles"]
+    for _ in range(times):
+        while (known := tail.registry).pointers["articles"] == before:
+            await tail.changed(10.0, known)
+        before = known.pointers["articles"]
+        await asyncio.sleep(delay)
+        await record(brokers, Aliased("articles", before.live))
+    await tail.stop()
+
+
+def test_a_start_is_recorded_for_the_workers_and_again_it_only_changes_the_pace() -> None:
+    async def test(brokers: list[str]) -> None:
+        wished = configured(settings(brokers, "NEXT {{ body }}", 32), "articles")
+        async with Control(settings(brokers)) as control:
+            made = await control.start("articles", wished, pace=None, force=False, displace=False)
+            assert (made.generation.number, made.generation.pace) == (2, Pace())
+            assert (wished.dimensions, wished.fingerprint) == (32, "hashing-32")
+            await seen(control, lambda: len(control.registry.running()) == 2)
+            again = await control.start("articles", wished, pace=pace_of(5, 0), force=False, displace=False)
+            await seen(control, lambda: control.registry.running()[1].pace == Pace(5.0, None))
+            assert again.generation.number == 2
+        async with Control(settings(brokers)) as control:  # another command reads what the first has written
+            assert control.registry.running() == [FIRST, again.generation]
+            with pytest.raises(ConfigurationError, match="nothing changed"):
+                await control.start("articles", FIRST.frozen, pace=None, force=False, displace=False)
+
+    in_log(test)
+
+
+def test_progress_is_read_from_offsets_and_reports() -> None:
+    async def test(brokers: list[str]) -> None:
+        await fill(brokers, 300)
+        await record(brokers, Report("articles", 1, "w", 5, offsets={0: 150, 1: 140}))
+        second = replace(FIRST, number=2)
+        await record(brokers, second, Report("articles", 2, "w", 5, embedded=7, offsets={0: 20}))
+        async with Control(settings(brokers)) as control:
+            one, two = await control.look([FIRST, second])
+            assert (one.lag, one.caught_up, one.answers) == (10, True, True)
+            assert (two.total, two.covered, two.embedded, two.answers) == (300, 20, 7, False)
+            with pytest.raises(TransientError, match="280 records behind after 0 s: nothing was changed"):
+                await control.drained(second, 0.1)
+            waiting = asyncio.create_task(control.drained(second, 20.0))
+            await record(brokers, Report("articles", 2, "w", 6, offsets={0: 150, 1: 140}))
+            assert (await waiting).lag == 10
+
+    in_log(test)
+
+
+def test_a_promotion_waits_for_the_alias_and_a_rollback_goes_back() -> None:
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        worker = asyncio.create_task(obey(brokers, times=2, delay=0.1))
+        async with Control(settings(brokers)) as control:
+            moved = await control.move(decide.promotion(control.registry, "articles", control.now()), 20.0)
+            assert (moved.pointer.live, moved.pointer.previous) == (2, 1)
+            assert 100 <= moved.milliseconds < 20_000
+            with pytest.raises(ConfigurationError, match="generation 2 answers"):
+                await control.drop("articles", 2)
+            moved = await control.move(decide.rollback(control.registry, "articles", control.now()), 20.0)
+            assert moved.pointer.live == 1
+            assert await control.drop("articles", 2)
+            await seen(control, lambda: len(control.registry.running()) == 1)
+            assert not await control.drop("articles", 2)
+        await worker
+
+    in_log(test)
+
+
+def test_a_wish_that_no_worker_fulfils_is_taken_back() -> None:
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        async with Control(settings(brokers)) as control:
+            with pytest.raises(TransientError, match="the wish was taken back, generation 1 goes on"):
+                await control.move(decide.promotion(control.registry, "articles", 1), 0.5)
+            await seen(control, lambda: control.registry.pointers["articles"] == Pointer("articles", 1))
+
+    in_log(test)
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_work(tmp_path: Path) -> None:
+    async def test(brokers: list[str]) -> None:
+        await fill(brokers, 100)  # nobody covers them: it waits
+        config = tmp_path / "tailrace.yaml"
+        config.write_text(settings(brokers, "NEXT {{ body }}").model_dump_json(exclude_none=True))
+        command = [sys.executable, "-m", "tailrace", "reindex", "start", "articles", "-c", str(config)]
+        waiting = await asyncio.create_subprocess_exec(*command, stderr=PIPE, stdout=PIPE)
+        assert waiting.stderr is not None
+        begun = await waiting.stderr.readline()
+        assert begun.startswith(b"generation 2 of articles begins: text changed")
+        waiting.send_signal(SIGINT)
+        out, said = await waiting.communicate()
+        assert (waiting.returncode, out) == (130, b"")
+        assert b"the workers go on with it: `tailrace reindex status articles --watch`" in said
+        assert b"Traceback" not in said
+        async with Control(settings(brokers)) as control:
+            assert [one.number for one in control.registry.running()] == [1, 2]
+
+    in_log(test)
+
+
+def test_an_embedded_log_is_refused_with_what_to_do() -> None:
+    made = settings(["none:1"]).model_copy(update={"log": {"kind": "embedded"}})
+    with pytest.raises(ConfigurationError, match="run `tailrace demo`"):
+        Control(made)
+
+
+def test_an_unknown_document_and_limits_of_zero() -> None:
+    with pytest.raises(
+        ConfigurationError, match="no document 'pages' in the configuration: write one of art"
+    ):
+        configured(settings(["none:1"]), "pages")
+    assert pace_of(None, None) is None
+    assert pace_of(0, None) == Pace(None, None)
+    assert isinstance(FIRST.frozen, Frozen)

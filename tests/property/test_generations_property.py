@@ -1,0 +1,211 @@
+"""Whatever is wished for, and whenever a process dies, the index becomes what the topic says.
+
+The real plans act on a model of the topic and of the index. A step is one effect: a process may die
+before any of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.settings import DocumentSettings, HashingEncoderSettings
+from ingest.generation_plan import Discard, Halt, Point, Run, plan_generations, reconcile, started
+from ingest.generations import (
+    Frozen,
+    Generation,
+    Pointer,
+    Record,
+    Registry,
+    decode_registry,
+    dropped,
+    encode_record,
+)
+
+APP = "shop"
+CONFIGURATIONS = [
+    Frozen(
+        DocumentSettings(table="shop.public.articles", text=f"{{{{ body }}}} {n}"),
+        HashingEncoderSettings(),
+        f"encoder-{n}",
+        64,
+    )
+    for n in range(2)
+]
+NAMES = ("articles", "notes")
+
+
+@dataclass
+class Shop:
+    """The topic, the index, and one worker process, which may be down."""
+
+    topic: dict[bytes, bytes] = field(default_factory=dict)
+    collections: set[str] = field(default_factory=set)
+    aliases: dict[str, str | None] = field(default_factory=lambda: dict.fromkeys(NAMES))
+    committed: set[tuple[str, int]] = field(default_factory=set)
+    configured: Frozen = CONFIGURATIONS[0]
+    followed: set[tuple[str, int]] = field(default_factory=set)
+    up: bool = False
+    numbers: list[tuple[str, int]] = field(default_factory=list)
+
+    def registry(self) -> Registry:
+        return decode_registry(self.topic)
+
+    def write(self, record: Record) -> None:
+        key, value = encode_record(record)
+        if isinstance(record, Generation) and key not in self.topic:
+            assert (record.document, record.number) not in self.numbers, "a number is used twice"
+            self.numbers.append((record.document, record.number))
+        self.topic[key] = value
+
+    def start(self) -> Iterator[None]:
+        """tailrace.preparation, effect by effect."""
+        self.followed = set()
+        registry = self.registry()
+        wanted = dict.fromkeys(NAMES, self.configured)
+        plan = plan_generations(wanted, registry, self.collections, self.committed, APP, 1)
+        assert set(NAMES) == {one.document for one in plan.run}
+        for one in plan.make:
+            yield
+            self.write(one)
+        for one in plan.run:
+            yield
+            self.collections.add(one.collection(APP))
+        wishes: list[Record] = [*plan.point, *map(dropped, plan.drop)]
+        for record in wishes:
+            yield
+            self.write(record)
+        registry = self.registry()
+        for name in NAMES:
+            live = registry.live(name)
+            assert live is not None
+            if self.aliases[name] not in self.collections:
+                yield
+                self.aliases[name] = live.collection(APP)
+        for name in NAMES:
+            live = registry.live(name)
+            assert live is not None
+            self.followed.add((name, live.number))
+        self.up = True
+
+    def keep(self) -> Iterator[None]:
+        """tailrace.keeper, action by action."""
+        registry = self.registry()
+        for action in reconcile(registry, NAMES, self.followed, self.collections, self.aliases, APP):
+            yield
+            match action:
+                case Run(one):
+                    self.collections.add(one.collection(APP))
+                    self.followed.add((one.document, one.number))
+                    self.committed.add((one.document, one.number))
+                case Halt(document, number):
+                    self.followed.discard((document, number))
+                case Point(one):
+                    assert one.collection(APP) in self.collections
+                    self.aliases[one.document] = one.collection(APP)
+                case Discard(one):
+                    assert one != registry.live(one.document), "what answers is discarded"
+                    assert self.aliases[one.document] != one.collection(APP)
+                    assert (one.document, one.number) not in self.followed
+                    self.collections.discard(one.collection(APP))
+
+    def act(self, steps: Iterator[None], survived: int | None) -> None:
+        """So many effects, and then it dies; all of them with None."""
+        for number, _ in enumerate(steps):
+            if number == survived:
+                self.up, self.followed = False, set()
+                return
+
+    def settle(self) -> None:
+        if not self.up:
+            self.act(self.start(), None)
+        for _ in range(20):
+            before = (set(self.collections), dict(self.aliases), set(self.followed))
+            self.act(self.keep(), None)
+            if (self.collections, self.aliases, self.followed) == before:
+                return
+        raise AssertionError("it does not come to rest")
+
+
+Operation = tuple[str, str, int]
+operations = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "promote", "rollback", "drop", "edit", "lose", "keep", "kill", "up"]),
+        st.sampled_from(NAMES),
+        st.integers(0, 6),
+    ),
+    max_size=30,
+)
+
+
+def wish(shop: Shop, what: str, document: str, choice: int) -> None:
+    """As the command line does: nothing that makes no sense."""
+    registry = shop.registry()
+    running = [one for one in registry.of(document) if one.status == "running"]
+    live = registry.live(document)
+    if live is None:
+        return
+    match what:
+        case "start":
+            frozen = CONFIGURATIONS[choice % 2]
+            shop.write(started(registry, document, frozen, sorted(shop.collections), APP, 1))
+        case "promote":
+            one = running[choice % len(running)]
+            if one != live:
+                shop.write(Pointer(document, one.number, live.number, 1))
+        case "rollback":
+            pointer = registry.pointers.get(document)
+            back = registry.find(document, pointer.previous or 0) if pointer else None
+            if back is not None and back.status == "running":
+                shop.write(Pointer(document, back.number, live.number, 1))
+        case "drop":
+            others = [one for one in running if one != live]
+            if others:
+                shop.write(dropped(others[choice % len(others)]))
+
+
+@settings(max_examples=400, deadline=None)
+@given(operations)
+def test_alias_and_collections_become_what_the_topic_says(played: list[Operation]) -> None:
+    shop = Shop()
+    for what, document, choice in played:
+        if what == "edit":
+            shop.configured = CONFIGURATIONS[choice % 2]
+        elif what == "lose" and not shop.up and choice == 0:
+            shop.collections, shop.aliases = set(), dict.fromkeys(NAMES)
+        elif what == "up" and not shop.up:
+            shop.act(shop.start(), choice if choice < 6 else None)
+        elif what == "keep" and shop.up:
+            shop.act(shop.keep(), None)
+        elif what == "kill" and shop.up:
+            shop.act(shop.keep(), choice)
+            shop.up, shop.followed = False, set()
+        else:
+            wish(shop, what, document, choice)
+    shop.settle()
+    registry = shop.registry()
+    for name in NAMES:
+        live = registry.live(name)
+        assert live is not None
+        assert shop.aliases[name] == live.collection(APP)
+    running = {(one.document, one.number) for one in registry.running()}
+    assert shop.followed == running
+    assert shop.collections == {one.collection(APP) for one in registry.running()}
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.permutations(range(5)), st.sampled_from([1, 2]))
+def test_the_order_of_keys_says_nothing(order: list[int], live: int) -> None:
+    one = Generation("articles", 1, "running", CONFIGURATIONS[0])
+    two = replace(one, number=2)
+    records: list[Record] = [
+        one,
+        two,
+        Pointer("articles", live),
+        replace(one, document="notes"),
+        dropped(two),
+    ]
+    kept = dict(encode_record(records[place]) for place in order)
+    expected = decode_registry(kept)
+    assert decode_registry(dict(reversed(kept.items()))) == expected

@@ -1,0 +1,161 @@
+"""What a start runs, makes, points at, drops and says; and what a worker does next."""
+
+import dataclasses
+from collections.abc import Collection
+
+from core.settings import DocumentSettings, HashingEncoderSettings
+from ingest.generation_plan import (
+    Action,
+    Discard,
+    GenerationPlan,
+    Halt,
+    Point,
+    Run,
+    plan_generations,
+    reconcile,
+)
+from ingest.generations import Frozen, Generation, Pointer, Record, Registry, dropped, registry_of
+
+SECTION = DocumentSettings(table="shop.public.articles", title="{{ title }}", text="{{ body }}")
+FROZEN = Frozen(SECTION, HashingEncoderSettings(), "encoder-1", 64)
+EDITED = dataclasses.replace(
+    FROZEN, document=SECTION.model_copy(update={"text": "{{ title }}"}), fingerprint="encoder-2"
+)
+ONE = Generation("articles", 1, "running", FROZEN)
+TWO = Generation("articles", 2, "running", EDITED)
+NOW = 99
+
+
+def planned(
+    *records: Record,
+    stored: Collection[str] = ("shop-articles-g1", "shop-articles-g2"),
+    committed: Collection[int] = (1, 2),
+    configured: Frozen | None = FROZEN,
+) -> GenerationPlan:
+    return plan_generations(
+        {} if configured is None else {"articles": configured},
+        registry_of(records),
+        stored,
+        {("articles", number) for number in committed},
+        "shop",
+        NOW,
+    )
+
+
+def numbers(found: Collection[Generation]) -> list[int]:
+    return [one.number for one in found]
+
+
+def test_a_new_document_is_made_pointed_at_and_filled() -> None:
+    plan = planned(stored=())
+    assert plan.run == plan.make == (Generation("articles", 1, "running", FROZEN, NOW),)
+    assert plan.point == (Pointer("articles", 1, None, NOW),)
+    assert "filled from the state topic" in plan.said[0]
+
+
+def test_a_known_one_runs_without_a_word() -> None:
+    plan = planned(ONE)
+    assert plan == GenerationPlan((ONE,), (), (), (), ())
+
+
+def test_a_changed_file_waits_and_the_record_runs() -> None:
+    plan = planned(ONE, configured=EDITED)
+    assert (plan.run, plan.make) == ((ONE,), ())
+    assert "text, encoder" in plan.said[0]
+    assert "waits for a reindex" in plan.said[0]
+
+
+def test_a_candidate_that_is_the_file_s_goes_on_and_is_named() -> None:
+    plan = planned(ONE, TWO, configured=EDITED)
+    assert (numbers(plan.run), plan.make, plan.drop) == ([1, 2], (), ())
+    assert "promote articles" in plan.said[0]
+
+
+def test_a_lost_index_is_built_anew_under_another_number() -> None:
+    plan = planned(ONE, stored=())
+    assert (numbers(plan.make), plan.point) == ([2], (Pointer("articles", 2, None, NOW),))
+    assert plan.drop == (ONE,)
+
+
+def test_a_lost_index_is_answered_from_another_that_stands_and_is_the_file_s() -> None:
+    same = dataclasses.replace(TWO, frozen=FROZEN)
+    plan = planned(ONE, same, stored=("shop-articles-g2",))
+    assert (plan.run, plan.make, plan.drop) == ((same,), (), (ONE,))
+    assert plan.point == (Pointer("articles", 2, None, NOW),)
+    other = planned(ONE, TWO, stored=("shop-articles-g2",))
+    assert (numbers(other.run), numbers(other.make), other.drop) == ([2, 3], [3], (ONE,))
+
+
+def test_what_was_recorded_and_not_yet_made_is_made() -> None:
+    plan = planned(ONE, TWO, stored=("shop-articles-g1",), committed=(1,))
+    assert (numbers(plan.run), plan.drop) == ([1, 2], ())
+
+
+def test_a_lost_candidate_is_dropped_and_its_number_not_used_again() -> None:
+    plan = planned(ONE, TWO, stored=("shop-articles-g1",))
+    assert (plan.run, plan.drop) == ((ONE,), (TWO,))
+    assert "`tailrace reindex start`" in plan.said[0]
+
+
+def test_a_document_no_longer_configured_loses_its_indexes() -> None:
+    assert planned(ONE, TWO, configured=None).drop == (ONE, TWO)
+    assert planned(dropped(ONE), configured=None).drop == ()
+
+
+def test_numbers_are_never_used_twice() -> None:
+    plan = planned(dropped(ONE), stored=("shop-articles-g2",))
+    assert numbers(plan.make) == [3]
+
+
+def next_actions(
+    registry: Registry,
+    followed: Collection[int],
+    stored: Collection[int],
+    target: int | None,
+    documents: Collection[str] = ("articles",),
+) -> list[Action]:
+    return reconcile(
+        registry,
+        documents,
+        {("articles", number) for number in followed},
+        {f"shop-articles-g{number}" for number in stored},
+        {"articles": None if target is None else f"shop-articles-g{target}"},
+        "shop",
+    )
+
+
+def test_a_started_generation_is_run() -> None:
+    assert next_actions(registry_of([ONE, TWO]), [1], [1], 1) == [Run(TWO)]
+    assert next_actions(registry_of([ONE, TWO]), [1, 2], [1, 2], 1) == []
+
+
+def test_the_alias_follows_the_pointer_both_ways() -> None:
+    promoted = registry_of([ONE, TWO, Pointer("articles", 2, 1)])
+    assert next_actions(promoted, [1, 2], [1, 2], 1) == [Point(TWO)]
+    assert next_actions(promoted, [1, 2], [1, 2], 2) == []
+    back = registry_of([ONE, TWO, Pointer("articles", 1, 2)])
+    assert next_actions(back, [1, 2], [1, 2], 2) == [Point(ONE)]
+    assert next_actions(back, [1, 2], [1, 2], None) == [Point(ONE)], "an alias that is gone"
+
+
+def test_a_generation_is_not_pointed_at_before_it_is_run() -> None:
+    promoted = registry_of([ONE, TWO, Pointer("articles", 2, 1)])
+    assert next_actions(promoted, [1], [1], 1) == [Run(TWO)]
+
+
+def test_a_dropped_generation_is_halted_and_then_discarded() -> None:
+    registry = registry_of([dropped(ONE), TWO, Pointer("articles", 2, 1)])
+    assert next_actions(registry, [1, 2], [1, 2], 2) == [Halt("articles", 1)]
+    assert next_actions(registry, [2], [1, 2], 2) == [Discard(dropped(ONE))]
+    assert next_actions(registry, [2], [2], 2) == []
+
+
+def test_what_answers_is_never_halted_nor_discarded() -> None:
+    registry = registry_of([dropped(ONE), TWO, Pointer("articles", 2, 1)])
+    assert next_actions(registry, [1, 2], [1, 2], 1) == [Point(TWO)]
+    assert next_actions(registry, [2], [1, 2], 1) == [Point(TWO)]
+
+
+def test_documents_of_other_workers_are_left_alone() -> None:
+    registry = registry_of([ONE, dropped(TWO)])
+    assert next_actions(registry, [], [1, 2], None, documents=()) == []

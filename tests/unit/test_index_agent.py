@@ -1,0 +1,211 @@
+"""One batch of state records: what is set aside, stops, is covered; and the sweep between batches."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import Event
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.clock import FixedClock
+from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
+from core.keys import RowKey
+from core.settings import Cut, DocumentSettings, Ingest
+from core.state import Json, Progress, StateRow, encode_state
+from embed.cutter import Cutter
+from embed.encoder import HashingEncoder, Kind
+from embed.index import Collection
+from embed.indexes import bm25
+from embed.memory_index import MemoryIndex
+from embed.model import Vector
+from embed.pace import Turns
+from embed.pipeline import Pipeline
+from embed.render import Renderer
+from embed.store import VectorStore
+from ingest.agents.index_agent import IndexAgent, Indexer
+from ingest.dead_letters import DeadLetter
+
+ROWS = 128
+"""Of a batch, as by default."""
+
+
+class Picky(HashingEncoder):
+    """Refuses what it is told to, and counts."""
+
+    def __init__(self, refuses: Callable[[str], bool], error: Exception | None = None) -> None:
+        super().__init__(16)
+        self.refuses, self.error = refuses, error or PermanentError("HTTP 422: the endpoint refuses")
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        if any(self.refuses(text) for text in texts):
+            raise self.error
+        return super().encode(texts, kind=kind)
+
+
+class World:
+    """An agent over one collection, fed row by row; nothing else runs."""
+
+    def __init__(self, encoder: HashingEncoder | None = None, turns: Turns | None = None) -> None:
+        encoder = encoder or HashingEncoder(16)
+        index = MemoryIndex()
+        index.create("c", encoder.dimensions)
+        self.collection: Collection = index.open("c")
+        pipeline = Pipeline(
+            "d",
+            self.collection,
+            encoder,
+            VectorStore(None, 1 << 20, FixedClock()),
+            Cutter(Cut(kind="plain"), encoder.count, encoder.max_tokens),
+            bm25.documents,
+        )
+        renderer = Renderer("d", DocumentSettings(table="s.public.a", text="{{ body }}"))
+        indexer = Indexer("d", 1, "t", renderer, pipeline, self.collection, turns or Turns())
+        self.agent = IndexAgent(indexer, self.park, Ingest(), FixedClock(), lambda _: None)
+        self.offset = 0
+
+    async def park(self, letters: Sequence[DeadLetter]) -> None:
+        """Not asked: the batch's own thread decides first."""
+
+    def apply(self, rows: Sequence[dict[str, Json]]) -> int:
+        """One batch, in the agent's thread. How many rows are to be set aside."""
+        records: list[Any] = [
+            encode_state(StateRow(RowKey.of({"id": row["id"]}), self.offset + place, row))
+            for place, row in enumerate(rows)
+        ]
+        records.append(encode_state(Progress(self.offset + len(rows))))
+        batch = [
+            SimpleNamespace(
+                message=SimpleNamespace(
+                    topic="t", partition=0, offset=self.offset + place, key=key, value=value, headers=()
+                )
+            )
+            for place, (key, value) in enumerate(records)
+        ]
+        read = self.agent._decode(batch)
+        letters = self.agent._apply(read, 0)
+        self.offset += len(batch)
+        return len(letters)
+
+
+def rows(start: int, column: str = "body", count: int = ROWS) -> list[dict[str, Json]]:
+    return [{"id": number, column: f"text {number}"} for number in range(start, start + count)]
+
+
+def test_a_column_renamed_at_the_source_stops_before_anything_is_set_aside() -> None:
+    world = World()
+    assert world.apply(rows(0)) == 0
+    before = world.collection.covered()
+    world = World()
+    with pytest.raises(ConfigurationError, match=r"d: 128 of the last 128 .*template.*'content'|'body'"):
+        world.apply(rows(0, "content"))
+    assert world.collection.covered() == []
+    assert before != []
+
+
+def test_it_is_seen_amid_a_run_as_soon_as_most_of_the_window_is_refused() -> None:
+    world = World()
+    for batch in range(10):
+        world.apply(rows(ROWS * batch))
+    assert [world.apply(rows(ROWS * batch, "content")) for batch in range(10, 13)] == [ROWS] * 3
+    with pytest.raises(ConfigurationError, match="512 of the last 1000"):
+        world.apply(rows(ROWS * 13, "content"))
+
+
+def test_a_bad_row_among_good_ones_is_set_aside() -> None:
+    world = World()
+    assert world.apply([*rows(0), {"id": 999, "content": ""}]) == 1
+    assert world.collection.counts().documents == ROWS
+
+
+def test_a_generation_in_the_background_waits_instead_and_stops_nobody() -> None:
+    world = World(turns=Turns(background=lambda: True))
+    with pytest.raises(TransientError, match="bad set-up"):
+        world.apply(rows(0, "content"))
+    assert world.collection.covered() == []
+
+
+@pytest.mark.parametrize("count", [1, 7])
+def test_an_encoder_that_refuses_everything_is_no_fault_of_the_texts(count: int) -> None:
+    world = World(Picky(lambda _: True))
+    with pytest.raises(ConfigurationError, match="422"):
+        world.apply(rows(0, count=count))
+    assert world.collection.covered() == []
+
+
+def test_an_encoder_that_goes_away_while_it_is_asked_is_waited_for() -> None:
+    refusals = iter([LimitError("too long"), TransientError("overloaded")])
+
+    class Leaving(HashingEncoder):
+        def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+            raise next(refusals)
+
+    with pytest.raises(TransientError, match="overloaded"):
+        World(Leaving(16)).apply(rows(0, count=1))
+
+
+def test_a_text_that_an_encoder_refuses_is_set_aside_alone_or_among_others() -> None:
+    world = World(Picky(lambda text: "bad" in text))
+    assert world.apply([{"id": 1, "body": "a bad text"}]) == 1
+    assert world.apply([{"id": 2, "body": "another bad text"}, *rows(10)]) == 1
+    assert world.collection.counts().documents == ROWS
+
+
+class Watched:
+    """A collection that says when it is read page by page, and waits before the first page."""
+
+    def __init__(self, collection: Collection, said: list[str]) -> None:
+        self._collection, self._said = collection, said
+        self.asked, self.go = Event(), Event()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("scroll"):
+            self._said.append(name)
+            self.asked.set()
+            assert self.go.wait(30)
+        return getattr(self._collection, name)
+
+
+def test_batches_come_between_the_pages_of_a_sweep() -> None:
+    world, said = World(), list[str]()
+    for batch in range(10):
+        world.apply(rows(ROWS * batch))
+    watched: Any = Watched(world.collection, said)
+    world.agent._indexer = replace(world.agent._indexer, collection=watched)
+    world.agent._swept = None  # as after a start
+
+    async def test() -> None:
+        sweeping = asyncio.create_task(world.agent.sweep({0: world.offset}))
+        assert await asyncio.to_thread(watched.asked.wait, 30)
+
+        def batch() -> None:
+            world.apply(rows(0))
+            said.append("a batch")
+
+        applied = asyncio.get_running_loop().run_in_executor(world.agent._thread, batch)
+        watched.go.set()
+        await asyncio.gather(applied, sweeping)
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+    assert said == ["scroll", "a batch", "scroll", "scroll_chunks", "scroll_chunks"]
+
+
+def test_no_sweep_before_what_a_crash_left_half_written_is_written_again() -> None:
+    world, said = World(), list[str]()
+    world.apply(rows(0))
+    watched: Any = Watched(world.collection, said)
+    watched.go.set()
+    world.agent._indexer = replace(world.agent._indexer, collection=watched)
+    world.agent._swept = None
+
+    async def test() -> None:
+        sweeping = asyncio.create_task(world.agent.sweep({0: world.offset + 1}))
+        done, _ = await asyncio.wait([sweeping], timeout=0.2)
+        assert not done
+        assert said == []
+        world.apply(rows(0, count=1))
+        await sweeping
+
+    asyncio.run(asyncio.wait_for(test(), 60))
+    assert said == ["scroll", "scroll_chunks"]

@@ -1,0 +1,168 @@
+"""Background work gives way to live work, keeps to its pace, and is never starved."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from core.errors import TransientError
+from embed.encoder import HashingEncoder, Kind
+from embed.model import Vector
+from embed.pace import PIECE, Pace, PacedEncoder, Priority, Spent, Turns
+
+
+class Recorder(HashingEncoder):
+    """Remembers its calls; `during` is called in each."""
+
+    def __init__(self, during: Callable[[], None] = lambda: None) -> None:
+        super().__init__(8)
+        self.calls: list[list[str]] = []
+        self._during = during
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        self.calls.append(list(texts))
+        self._during()
+        return super().encode(texts, kind=kind)
+
+
+TEXTS = [" ".join(["word"] * (1 + n * 7 % 23)) + f" {n}" for n in range(50)]
+
+
+def paced(
+    inner: HashingEncoder,
+    *,
+    priority: Priority | None = None,
+    pace: Pace | None = None,
+    background: Callable[[], bool] = lambda: True,
+) -> tuple[PacedEncoder, Turns, Spent]:
+    turns, spent = Turns(priority, lambda: pace or Pace(), background), Spent()
+    return PacedEncoder(inner, turns, spent), turns, spent
+
+
+@contextmanager
+def spinning(seconds: float) -> Iterator[None]:
+    yield
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_the_background_works_in_small_pieces_of_like_length_and_loses_no_order() -> None:
+    inner = Recorder()
+    encoder, _, spent = paced(inner)
+    found = encoder.encode(TEXTS, kind="document")
+    assert np.array_equal(found, HashingEncoder(8).encode(TEXTS, kind="document"))
+    assert max(map(len, inner.calls)) == PIECE
+    lengths = [len(text.split()) for call in inner.calls for text in call]
+    assert lengths == sorted(lengths)
+    assert (spent.texts, spent.tokens) == (len(TEXTS), sum(lengths))
+    assert encoder.encode([], kind="document").shape == (0, 8)
+
+
+def test_what_answers_is_encoded_at_once() -> None:
+    inner = Recorder()
+    encoder, _, spent = paced(inner, pace=Pace(rate=0.001), background=lambda: False)
+    encoder.encode(TEXTS, kind="document")
+    assert inner.calls == [TEXTS]
+    assert (spent.texts, spent.tokens) == (len(TEXTS), 0)
+
+
+def test_a_promotion_in_the_middle_ends_the_small_pieces() -> None:
+    inner = Recorder()
+    encoder, _, _ = paced(inner, background=lambda: len(inner.calls) < 2)
+    found = encoder.encode(TEXTS, kind="document")
+    assert [len(call) for call in inner.calls] == [PIECE, PIECE, len(TEXTS) - 2 * PIECE]
+    assert np.array_equal(found, HashingEncoder(8).encode(TEXTS, kind="document"))
+
+
+def test_live_work_goes_first() -> None:
+    priority, order, begun = Priority(), list[str](), threading.Event()
+    live = Turns(priority)
+
+    def background() -> None:
+        with turns.batch(lambda: True):
+            begun.set()
+            with spinning(0.1):
+                pass
+            turns.give_way()
+            order.append("background")
+
+    turns = Turns(priority, Pace, lambda: True)
+    thread = threading.Thread(target=background)
+    with live.batch(lambda: True):
+        thread.start()
+        assert begun.wait(5)
+        with spinning(0.3):
+            pass
+        order.append("live")
+    thread.join(5)
+    assert order == ["live", "background"]
+
+
+def test_constant_live_work_leaves_the_background_a_least_share() -> None:
+    priority = Priority()
+    turns = Turns(priority, Pace, lambda: True)
+    with priority.held(), turns.batch(lambda: True):
+        began = time.monotonic()
+        for _ in range(5):
+            with spinning(0.01):
+                pass
+            turns.give_way()
+        took = time.monotonic() - began
+    assert 0.4 < took < 1.5, "a tenth of the time, about"
+
+
+@pytest.mark.parametrize(
+    ("pace", "least"), [(Pace(rate=100.0), 0.4), (Pace(share=0.2), 0.2), (Pace(rate=1e6, share=1.0), 0.0)]
+)
+def test_a_pace_is_kept(pace: Pace, least: float) -> None:
+    def work() -> None:
+        with spinning(0.01):
+            pass
+
+    inner = Recorder(work)
+    encoder, turns, _ = paced(inner, pace=pace)
+    began = time.monotonic()
+    with turns.batch(lambda: True):
+        encoder.encode(TEXTS[: 5 * PIECE], kind="document")
+    took = time.monotonic() - began
+    assert least <= took < least + 0.5
+
+
+def test_a_batch_that_is_no_longer_wanted_is_broken_off_in_its_rest() -> None:
+    encoder, turns, _ = paced(Recorder(), pace=Pace(rate=0.01))
+    wanted = threading.Event()
+    wanted.set()
+    timer = threading.Timer(0.2, wanted.clear)
+    timer.start()
+    began = time.monotonic()
+    with turns.batch(wanted.is_set), pytest.raises(TransientError, match="broken off"):
+        encoder.encode(TEXTS, kind="document")
+    assert time.monotonic() - began < 2
+    assert time.monotonic() - turns.alive_at < 1, "one that rests shows that it lives"
+    timer.join()
+
+
+def test_what_answers_is_never_broken_off() -> None:
+    turns = Turns(Priority(), Pace, lambda: False)
+    with turns.batch(lambda: False):
+        turns.give_way(100)
+
+
+def test_the_wait_for_live_work_ends_with_it() -> None:
+    priority = Priority()
+    released = threading.Event()
+
+    def live() -> None:
+        with priority.held():
+            released.wait(5)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    assert not priority.wait(0.01)
+    released.set()
+    assert priority.wait(5)
+    thread.join()

@@ -1,0 +1,134 @@
+"""Progress out of offsets and reports, and what it looks like."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.settings import DocumentSettings, HashingEncoderSettings, OpenAIEncoder
+from ingest.generations import Aliased, Frozen, Generation, Pace, Pointer, Record, Report, registry_of
+from ingest.topics_admin import Bounds
+from tailrace.cli.reindex_show import listed, share, status
+from tailrace.reindex.progress import Progress, Speed, progress, speed
+
+NOW = 1_780_000_000_000
+SECTION = DocumentSettings(table="shop.public.articles", text="{{ body }}")
+ONE, TWO = (
+    Generation(
+        "articles",
+        number,
+        "running",
+        Frozen(SECTION, HashingEncoderSettings(dimensions=64), f"hashing-{number}", 64),
+        NOW - 125_000,
+    )
+    for number in (1, 2)
+)
+
+
+def look(*more: Record, committed: dict[int, int], of: Generation = TWO) -> Progress:
+    bounds = {0: Bounds(0, 1000), 1: Bounds(500, 1500)}
+    registry = registry_of([ONE, of, Pointer("articles", 1), *more])
+    return progress(registry, of, bounds, committed, NOW)
+
+
+def test_what_is_covered_is_the_most_that_commits_and_reports_prove() -> None:
+    found = look(committed={0: 400})
+    assert [(one.covered, one.lag) for one in found.partitions] == [(400, 600), (500, 1000)]
+    assert (found.covered, found.total, found.lag, found.caught_up) == (400, 2000, 1600, False)
+    report = Report("articles", 2, "w1", NOW - 500, offsets={0: 950, 1: 1490})
+    found = look(report, committed={0: 400, 1: 900})
+    assert (found.lag, found.caught_up) == (60, True)
+    small = progress(registry_of([TWO]), TWO, {0: Bounds(0, 44)}, {0: 38}, NOW)
+    assert not small.caught_up  # of a small topic a few records are much
+    beyond = look(Report("articles", 2, "w1", NOW, offsets={0: 9999}), committed={})
+    assert beyond.partitions[0].lag == 0
+
+
+def test_work_is_summed_over_workers_and_sizes_are_the_newest() -> None:
+    found = look(
+        Report("articles", 2, "old", NOW - 600_000, 10, 5, 100, documents=3, chunks=9, waiting="gone"),
+        Report("articles", 2, "new", NOW - 2_000, 30, 0, 400, documents=8, chunks=20, bytes=1 << 20),
+        committed={},
+    )
+    assert (found.embedded, found.reused, found.tokens) == (40, 5, 500)
+    assert (found.documents, found.chunks, found.bytes, found.cost) == (8, 20, 1 << 20, None)
+    assert [(one.worker, one.stale) for one in found.workers] == [("new", False), ("old", True)]
+    assert found.waiting is None  # of a worker that is away
+
+
+def test_tokens_cost_what_the_recorded_endpoint_asks() -> None:
+    encoder = OpenAIEncoder(
+        base_url="http://127.0.0.1:1/v1", model="m", dimensions=8, price_per_million_tokens=0.5
+    )
+    priced = replace(TWO, frozen=replace(TWO.frozen, encoder=encoder))
+    found = look(Report("articles", 2, "w", NOW, tokens=3_000_000), committed={}, of=priced)
+    assert found.cost == pytest.approx(1.5)
+
+
+def test_who_answers_is_what_the_alias_was_moved_to() -> None:
+    assert not look(committed={}).answers
+    assert look(Aliased("articles", 2), committed={}).answers
+
+
+def test_speed_is_that_of_the_last_seconds() -> None:
+    first, later = look(committed={}), look(committed={0: 500, 1: 600})
+    assert speed([]) == Speed(0.0, 0.0, None)
+    assert speed([(0.0, first)]).seconds_left is None
+    found = speed([(0.0, first), (100.0, first), (110.0, later)])
+    assert (found.records_per_second, found.seconds_left) == (60.0, 1400 / 60.0)
+    assert speed([(0.0, later), (1.0, later)]).seconds_left is None
+    done = look(committed={0: 1000, 1: 1500})
+    assert speed([(0.0, later), (1.0, done)]).seconds_left == 0.0
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "said"),
+    [(0, 0, "100.0 %"), (0, 5, "0.0 %"), (9999, 10000, "99.9 %"), (10000, 10000, "100.0 %")],
+)
+def test_a_share_is_never_whole_before_it_is(done: int, total: int, said: str) -> None:
+    assert share(done, total) == said
+
+
+def test_a_status_says_all_of_it() -> None:
+    paced = replace(TWO, pace=Pace(50.0, 0.25))
+    found = look(
+        Report("articles", 2, "w1", NOW - 3_000, 1200, 34, 56_000, waiting="the endpoint is away"),
+        committed={0: 400},
+        of=paced,
+    )
+    assert status(found, Speed(80.0, 100.0, 20.0), NOW) == (
+        "articles generation 2 (candidate), hashing-2, 64 dimensions, started 2 min 5 s ago\n"
+        "  partition  covered  of     behind  done\n"
+        "  ---------  -------  -----  ------  ------\n"
+        "  0          400      1,000  600     40.0 %\n"
+        "  1          500      1,500  1,000   0.0 %\n"
+        "  20.0 % of 2,000 records, 80 records/s, 100 chunks/s, about 20 s left\n"
+        "  1,200 chunks embedded, 34 reused, 56,000 tokens\n"
+        "  0 documents, 0 chunks\n"
+        "  throttled to 50 chunks/s and 25% of the time\n"
+        "  w1 reported 3 s ago\n"
+        "  waits: the endpoint is away"
+    )
+
+
+def test_a_list_names_what_nobody_works_on_and_what_no_record_speaks_of() -> None:
+    registry = registry_of([ONE, TWO, Pointer("articles", 1), Report("articles", 1, "w", NOW + 900_000)])
+    bounds = {0: Bounds(0, 10)}
+    found = [progress(registry, one, bounds, {0: 10}, NOW) for one in (ONE, TWO)]
+    shown = listed(registry, found, ["shop-articles-g9"], NOW + 900_000).splitlines()
+    assert shown[0].split() == [
+        "document",
+        "generation",
+        "role",
+        "documents",
+        "chunks",
+        "disk",
+        "behind",
+        "started",
+        "encoder",
+    ]
+    assert shown[2].split()[:3] == ["articles", "1", "live"]
+    assert shown[3].split()[:3] == ["articles", "2", "candidate"]
+    assert shown[4].startswith(
+        "! articles generation 2: abandoned? no worker has reported on it yet for 17 min"
+    )
+    assert shown[5] == "! collection shop-articles-g9: no record speaks of it"

@@ -1,0 +1,200 @@
+"""What one batch of raw records becomes: lengths, key shapes, the brake, and positions after a crash."""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from core.clock import FixedClock
+from core.errors import ConfigurationError
+from core.keys import RowKey, TableId
+from core.settings import Ingest, Source
+from core.state import Progress, StateRow, Truncate
+from core.state_table import StateTable
+from core.version import version
+from ingest.agents.resolve_agent import ResolveAgent
+from ingest.dead_letters import MOST_BYTES, DeadLetter
+from ingest.state_store import EncodedRow
+
+TABLE = TableId("shop", "public.notes")
+SOURCE = Source(prefix="shop", tables=["public.notes"])
+
+
+class Store:
+    """A state topic of two partitions that takes everything."""
+
+    partitions = 2
+
+    def __init__(self) -> None:
+        self.table = StateTable()
+        self.offset = 0
+
+    async def catch_up(self) -> None:
+        """It is."""
+
+    async def write(
+        self,
+        rows: Sequence[EncodedRow],
+        truncate: Truncate | None,
+        progress: Progress | None,
+        check_owner: Callable[[], None],
+    ) -> None:
+        check_owner()
+        for mark in (*(one.row for one in rows), truncate, progress):
+            for partition in range(1 if isinstance(mark, StateRow) else self.partitions):
+                if mark is not None:
+                    self.offset += 1
+                    self.table.apply(partition, self.offset, mark)
+
+
+class World:
+    """An agent, restarted at will, over one store."""
+
+    def __init__(self, epoch: int = 0, **ingest: Any) -> None:
+        self.epoch, self.ingest = epoch, Ingest.model_validate(ingest)
+        self.store = Store()
+        self.parked: list[DeadLetter] = []
+        self.offset = 0
+        self.restart()
+
+    def restart(self) -> None:
+        store: Any = self.store
+        self.agent = ResolveAgent(
+            TABLE, SOURCE, self.epoch, store, self.park, self.ingest, FixedClock(), lambda _: None
+        )
+        self.agent._app = SimpleNamespace(
+            consumer_generation_id=1, flow_control=SimpleNamespace(is_active=lambda: True)
+        )
+
+    async def park(self, letters: Sequence[DeadLetter]) -> None:
+        self.parked += letters
+
+    def take(self, *values: bytes | dict[str, Any], key: object = None) -> None:
+        """One batch; it stays unread where it was refused."""
+        batch = []
+        for place, value in enumerate(values):
+            message = SimpleNamespace(
+                topic="shop.public.notes",
+                partition=0,
+                offset=self.offset + place,
+                timestamp=0.0,
+                key=json.dumps(key or {"id": 1}).encode(),
+                value=value if isinstance(value, bytes) else json.dumps(value).encode(),
+                headers=(),
+                generation_id=1,
+            )
+            batch.append(SimpleNamespace(message=message))
+        asyncio.run(self.agent._handle(batch))
+        self.offset += len(batch)
+
+    def row(self, key: object = None) -> StateRow | None:
+        return self.store.table.get(RowKey.of(key or {"id": 1}).canonical)  # type: ignore[arg-type]
+
+
+def change(op: str, lsn: int, after: dict[str, Any] | None = None) -> dict[str, Any]:
+    source = {"connector": "postgresql", "schema": "public", "table": "notes", "lsn": lsn}
+    return {
+        "op": op,
+        "after": after,
+        "source": {**source, "sequence": json.dumps([str(lsn - 1), str(lsn)]), "ts_ms": lsn * 1000},
+    }
+
+
+UNREADABLE = b'{"schema": {"type": "struct"}, "payload": {"op": "c"}}'
+
+
+def test_a_delete_is_never_set_aside_for_the_length_of_what_it_carries() -> None:
+    world = World()
+    long = {"id": 1, "body": "x" * (MOST_BYTES - 130)}
+    world.take({**change("r", 9, long), "source": {"connector": "postgresql", "lsn": 9}})
+    assert world.row() is not None
+    assert world.parked == []
+    world.take(change("d", 2**44))
+    row = world.row()
+    assert row is not None
+    assert (row.deleted, row.tainted, row.columns, world.parked) == (True, True, {}, [])
+    assert row.version == 1
+
+
+def test_a_row_that_grew_too_long_by_what_it_carries_is_set_aside_and_taints() -> None:
+    world = World()
+    world.take(change("c", 10, {"id": 1, "body": "x" * (MOST_BYTES // 2), "title": "old"}))
+    title = "y" * (MOST_BYTES // 2)
+    world.take(change("u", 20, {"id": 1, "body": "__debezium_unavailable_value", "title": title}))
+    row = world.row()
+    assert row is not None
+    assert (row.columns["title"], row.deleted, row.tainted) == ("old", False, True)
+    assert [type(letter.error).__name__ for letter in world.parked] == ["LimitError"]
+
+
+@pytest.mark.parametrize("truncated", [True, False])
+def test_a_new_epoch_takes_the_shape_of_its_own_keys(truncated: bool) -> None:
+    """After a change of the primary key, what an older epoch knew must not outlive the resync."""
+    world = World()
+    for number in range(3):
+        key = {"id": number}
+        world.take(change("c", 10 + number, key), key=key)
+    world.epoch = 1
+    if truncated:
+        for partition in range(2):
+            world.store.table.apply(partition, 99, Truncate(version(1, 0)))
+    world.restart()
+    world.take(change("r", 20, {"uid": 5}), key={"uid": 5})
+    assert world.parked == []
+    assert world.row({"uid": 5}) is not None
+    world.restart()
+    world.take(change("r", 21, {"id": 5}), key={"id": 5})
+    assert "run `tailrace resync`" in str(world.parked[0].error)
+
+
+def test_progress_after_a_torn_write_says_no_more_than_was_written() -> None:
+    """A crash in a write: one partition has the batch to its end, the other only the one before."""
+    world = World()
+    old, new = Progress(9, "0/9", 9_000), Progress(99, "0/63", 99_000)
+    world.store.table.progress = {0: old, 1: new}
+    world.offset = 10
+    world.take(change("c", 10, {"id": 1}))
+    first = world.store.table.progress[0]
+    assert (first.version, first.position, first.committed_at) == (10, "0/A", 10_000)
+    # Once the log has been read to where the other one was, what it says holds again.
+    world.offset = 99
+    world.take(b'{"schema": null}')
+    again = world.store.table.progress[0]
+    assert (again.version, again.position, again.committed_at) == (99, "0/63", 99_000)
+
+
+def test_progress_that_one_partition_never_had_is_nothing() -> None:
+    world = World()
+    world.store.table.progress = {1: Progress(99, "0/63", 99_000)}
+    world.take(b'{"op": "m"}')
+    assert (world.store.table.progress[0].position, world.store.table.progress[0].committed_at) == ("", 0)
+
+
+def test_each_start_with_a_wrong_set_up_stops_before_it_sets_anything_aside() -> None:
+    world = World()
+    for _ in range(5):
+        world.restart()
+        with pytest.raises(ConfigurationError, match="bad set-up"):
+            world.take(*[UNREADABLE] * 500)
+    assert world.parked == []
+    assert world.store.table.progress == {}
+
+
+def test_small_batches_are_judged_together() -> None:
+    world = World()
+    for _ in range(3):
+        world.take(*[UNREADABLE] * 30)
+    with pytest.raises(ConfigurationError, match="bad set-up"):
+        world.take(*[UNREADABLE] * 30)
+    assert len(world.parked) == 90
+
+
+def test_bad_records_among_good_ones_stop_nothing() -> None:
+    world = World()
+    for start in range(0, 3000, 300):
+        good = [change("c", start + number + 10, {"id": 1}) for number in range(180)]
+        world.take(*[UNREADABLE] * 120, *good)
+    assert len(world.parked) == 1200
