@@ -90,7 +90,7 @@ class RowKey:
                 raise ValueError  # noqa: TRY301 - one message for every way of being wrong
             pairs = zip(pieces[::2], pieces[1::2], strict=True)
             return cls(tuple((name.decode(), _untag(value)) for name, value in pairs))
-        except (ValueError, KeyError, UnicodeDecodeError) as error:
+        except (ValueError, KeyError, RecursionError) as error:
             raise ContractError(f"{data[:80]!r} is no canonical key") from error
 
     @property
@@ -141,7 +141,7 @@ def _spell(value: KeyValue) -> str:
 def _read(text: str) -> KeyValue:
     try:
         value = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested so deep that it is no value of a key either
         return text
     return value if type(value) in _TAGS else text
 

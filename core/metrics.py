@@ -34,6 +34,7 @@ RAW_IGNORED = _counter("raw_ignored", "Ignored raw records by kind", "table", "k
 DEAD_LETTERS = _counter("dead_letters", "Records parked, by stage and error class", "stage", "error")
 REPAIRED_TEXT = _counter("repaired_text", "Lone surrogates replaced in decoded text", "table")
 STATE_REPAIRS = _counter("state_repairs", "Regressed state records published again", "table")
+STATE_UNREADABLE = _counter("state_unreadable", "State records that cannot be read, and were passed", "topic")
 RETRIES = _counter("retries", "Transient failures waited out, by stage", "stage")
 RESOLVE_BATCH = _seconds("resolve_batch", "Raw batch to acknowledged state records")
 

@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     NonNegativeFloat,
+    NonNegativeInt,
     PositiveFloat,
     PositiveInt,
     model_validator,
@@ -139,6 +140,9 @@ class OpenAIEncoder(Section):
 
     timeout_seconds: PositiveFloat = 30.0
 
+    price_per_million_tokens: NonNegativeFloat | None = None
+    """What the endpoint asks for a million tokens: `tailrace reindex` says what a rebuild costs."""
+
 
 class HashingEncoderSettings(Section):
     kind: Literal["hashing"] = "hashing"
@@ -157,6 +161,9 @@ class Connect(Section):
     """Kafka Connect's REST address."""
 
     timeout_seconds: PositiveFloat = 10.0
+    hosts: list[str] | None = Field(default=None, min_length=1)
+    """The only addresses that connectors may name: `db.example`, or `*.example` for all below it; Kafka's,
+    for a schema history, among them. Without a list all but clouds' metadata services."""
 
 
 class Llm(Section):
@@ -239,7 +246,8 @@ class DocumentSettings(Section):
     """Column (text, or array of text) with the groups that may read the row."""
 
     metadata: list[str] = []
-    """Columns that searches may filter by."""
+    """Columns that searches may filter by: plain values, texts of up to 1,024 characters, or lists of up
+    to 100 of these. Every chunk of a row carries them; a row with more is parked."""
 
     url: str | None = None
     """Jinja template of the page that a citation opens."""
@@ -325,7 +333,7 @@ class Ingest(Section):
     """Most rows indexed before one flush."""
 
     poison_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Stop, do not park, when more than this share of the last 1,000 records could not be read."""
+    """Stop, do not park, when more than this share of the last 1,000 records is refused, or nearly all."""
 
     vector_store: Path | None = None
     """File of reusable vectors; beside the embedded index by default, `.tailrace/vectors.db` otherwise."""
@@ -335,6 +343,29 @@ class Ingest(Section):
 
     instance: str | None = None
     """Static member name of this worker; a restart within the session then moves nothing."""
+
+
+class Reindex(Section):
+    """What a new generation must pass before `tailrace reindex promote` lets it answer."""
+
+    queries: Path = Path("queries")
+    """A folder of saved questions (`*.yaml`), or one such file. Optional."""
+
+    top_k: Annotated[int, Field(ge=1, le=100)] = 10
+    """Documents of each answer that are compared."""
+
+    min_overlap: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Least share of the documents that both generations find, over all saved questions. A new model
+    finds others on purpose: set it for changes that should not matter."""
+
+    min_recall: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Least share of the documents that saved questions expect."""
+
+    max_missing: NonNegativeInt = 0
+    """Most documents that answer now and are not in the new generation."""
+
+    max_different: NonNegativeInt = 0
+    """Most documents whose row versions still differ after a while, though both follow the log."""
 
 
 class Settings(Section):
@@ -355,6 +386,7 @@ class Settings(Section):
     profiles: dict[Name, Profile] = {}
     serve: Serve = Serve()
     ingest: Ingest = Ingest()
+    reindex: Reindex = Reindex()
 
     @model_validator(mode="after")
     def _names_point_somewhere(self) -> Self:

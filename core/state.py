@@ -13,7 +13,7 @@ process must not guess at what a newer one wrote.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, TypeAlias, cast
+from typing import Annotated, Final, TypeAlias, cast
 
 import msgspec
 
@@ -90,7 +90,7 @@ StateRecord: TypeAlias = StateRow | Truncate | Progress | Removed
 
 class _Row(msgspec.Struct, omit_defaults=True):
     f: int
-    v: int
+    v: Annotated[int, msgspec.Meta(ge=0)]
     c: dict[str, object] = msgspec.field(default_factory=dict)
     d: bool = False
     q: tuple[int, int] | None = None

@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.errors import ConfigurationError, TransientError
+from core.errors import ConfigurationError, PermanentError, TransientError
+from core.metrics import STATE_UNREADABLE
 from core.retry import Backoff
 from core.state import StateRow, decode_state
 from core.state_table import StateTable
+from core.telemetry import logger
+
+log = logger(__name__)
 
 POLL_MS = 100
 FETCH_WAIT_MS = 20  # the embedded log answers a fetch only when its time is over
@@ -39,8 +43,9 @@ class StateReader:
     """Keeps one `StateTable` a topic equal to its log, from the first record on.
 
     `on_rows(topic, rows)` is called with each batch of changed rows, in the event loop, after
-    the table has taken them. `on_error(exception)` is called once, when the tail ends for a
-    reason that waiting does not cure; the tables stand still from then on.
+    the table has taken them. A record that no release wrote is passed over, logged and counted.
+    `on_error(exception)` is called once, when the tail ends for a reason that waiting does not
+    cure, say a record of a newer release; the tables stand still from then on.
     """
 
     def __init__(
@@ -160,7 +165,22 @@ class StateReader:
     def _take(self, tp: TopicPartition, records: Sequence["_Record"]) -> None:
         table, changed = self.tables[tp.topic], list[StateRow]()
         for record in records:
-            made = decode_state(record.key, record.value, dict(record.headers))
+            try:
+                made = decode_state(record.key, record.value, dict(record.headers))
+            except ConfigurationError as error:
+                place = f"{tp.topic}, partition {tp.partition}, offset {record.offset}"
+                raise ConfigurationError(f"{place}: {error}") from error
+            except PermanentError as error:  # nothing of ours: the index agent parks the same record
+                STATE_UNREADABLE.labels(tp.topic).inc()
+                log.error(  # noqa: TRY400 - a traceback of ours says nothing of another's record
+                    "a state record that cannot be read is passed over",
+                    topic=tp.topic,
+                    partition=tp.partition,
+                    offset=record.offset,
+                    error=str(error),
+                    todo="find what else writes to this topic; `tailrace resync` brings its rows again",
+                )
+                continue
             changed += table.apply(tp.partition, record.offset, made)
         if changed:
             self._on_rows(tp.topic, changed)

@@ -11,13 +11,20 @@ from typing import Any, Final, NoReturn
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
 from jinja2.sandbox import SandboxedEnvironment
 
-from core.errors import ConfigurationError, ContractError
+from core.errors import ConfigurationError, ContractError, LimitError
 from core.settings import DocumentSettings
 from core.state import Json, StateRow
 from embed.model import Change, Document, Removal
 
 _INVISIBLE: Final = re.compile("[\u200b-\u200d\u2060\ufe00-\ufe0f\ufeff\U000e0000-\U000e007f]")
 """Characters that a reader does not see and a model reads: they carry hidden instructions."""
+
+LONGEST_VALUE: Final = 1024
+"""Characters of a metadata text. Every chunk carries its row's metadata, twice: 1 KB on the 500 chunks of a
+long text is 1 MB of index, and nobody filters by more."""
+
+MOST_VALUES: Final = 100
+"""Of one metadata list, for the same reason."""
 
 _TEMPLATE_FAILURES: Final = (
     TemplateError,
@@ -62,7 +69,7 @@ class Renderer:
         """The document, or its removal if the row is deleted or `where` is false.
 
         Raises ContractError, naming document, row and column, if the row lacks a column that is asked
-        for or holds what no document can be made of.
+        for or holds what no document can be made of; LimitError for metadata past its limits.
         """
         key = row.key.text
         if row.deleted or not self._wanted(row):
@@ -114,7 +121,7 @@ class Renderer:
         if self._where is None:
             return True
         try:
-            answer = self._where(**row.columns)
+            answer = self._where(row.columns)
             if isinstance(answer, StrictUndefined):
                 bool(answer)  # raises: says which column
         except _TEMPLATE_FAILURES as error:
@@ -160,14 +167,26 @@ class Renderer:
 
     def _metadata(self, row: StateRow, column: str) -> Json:
         value = self._column(row, "metadata", column)
-        if any(isinstance(item, list | dict) for item in (value if isinstance(value, list) else [value])):
+        items = value if isinstance(value, list) else [value]
+        if any(isinstance(item, list | dict) for item in items):
             self._refuse(
                 row, f"metadata: column {column!r} holds {_kind(value)}; filters compare plain values"
+            )
+        longest = max((len(item) for item in items if isinstance(item, str)), default=0)
+        if longest > LONGEST_VALUE or len(items) > MOST_VALUES:
+            much = f"a text of {longest} characters" if longest > LONGEST_VALUE else f"{len(items)} values"
+            raise LimitError(
+                f"{self._place(row)}: metadata: column {column!r} holds {much}, and each chunk carries it:"
+                f" at most {LONGEST_VALUE} characters and {MOST_VALUES} values are; put long texts into"
+                " `text`, and filter by a short column"
             )
         return value
 
     def _refuse(self, row: StateRow, why: str, cause: Exception | None = None) -> NoReturn:
-        raise ContractError(f"document {self._name}, row {row.key.text}: {why}") from cause
+        raise ContractError(f"{self._place(row)}: {why}") from cause
+
+    def _place(self, row: StateRow) -> str:
+        return f"document {self._name}, row {row.key.text}"
 
 
 def _environment() -> SandboxedEnvironment:

@@ -8,6 +8,7 @@ goes on.
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -16,12 +17,13 @@ from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError, ContractError, TransientError
 from core.keys import TableId
 from core.metrics import INDEX_LAG, STATE_LAG
-from core.positions import parse_position
+from core.positions import describe_line, parse_position, reaches, same_line
 from core.settings import Source
 from core.telemetry import logger
 from core.topics import raw_topic
 from retrieve.live import LiveIndex, Marks
 from retrieve.model import AsOf, Freshness, SourceStatus
+from retrieve.recipe import Recipes
 from retrieve.state_view import StateView
 from retrieve.watermarks import NOTHING, Coverage, Mark, Watermarks, both, least
 
@@ -32,6 +34,9 @@ LOOK_SECONDS: Final = 1.0
 
 LOOK_AGAIN_SECONDS: Final = 0.1
 """Between two looks that a waiting request asks for."""
+
+LONGEST_REQUEST_SECONDS: Final = 120
+"""What was covered so long ago no request in flight was begun with: two time-outs of the slowest encoder."""
 
 WAIT_STEP_SECONDS: Final = 0.02
 ASK_SECONDS: Final = 5.0
@@ -76,16 +81,29 @@ class _Line:
 
     topics: Mapping[TableId, str]
     watermarks: Watermarks = field(default_factory=Watermarks)
+    newest: int = -1
+    """The last position that was taken; it says of which line this source's are."""
     status: SourceStatus = "unknown"
     began: float = float("-inf")
     """When the newest look began, as the clock's `monotonic` counts."""
     looking: asyncio.Lock = field(default_factory=asyncio.Lock)
+    covered: deque[tuple[float, Coverage]] = field(default_factory=deque)
+    """What each report found covered, and when, back to what a request in flight may have begun with."""
+
+    def settle(self, coverage: Coverage, now: float) -> None:
+        """Forget the watermarks that no request asks for any more; `now` as `monotonic` counts."""
+        self.covered.append((now, coverage))
+        settled: Coverage | None = None
+        while self.covered[0][0] <= now - LONGEST_REQUEST_SECONDS:
+            settled = self.covered.popleft()[1]
+        if settled is not None:
+            self.watermarks.settle(settled)
 
 
 class FreshnessTracker:
     """Looks at every source each second, and on demand; lives in one event loop.
 
-    `documents` names the table of each document. `epoch_of(raw_topic)` is the epoch that the
+    `recipes` tells each document's tables and each collection's. `epoch_of(raw_topic)` is the epoch that the
     worker has recorded; it raises TransientError while none is, or while the topic is another one
     than the recorded. Without `positions` answers carry lags but no position. `on_error` is
     called once if the looking ends by a bug of ours.
@@ -94,7 +112,7 @@ class FreshnessTracker:
     def __init__(
         self,
         sources: Mapping[str, Source],
-        documents: Mapping[str, TableId],
+        recipes: Recipes,
         view: StateView,
         live: LiveIndex,
         *,
@@ -108,7 +126,7 @@ class FreshnessTracker:
             name: _Line({TableId(name, table): raw_topic(source.prefix, table) for table in source.tables})
             for name, source in sources.items()
         }
-        self._documents, self._view, self._live = dict(documents), view, live
+        self._recipes, self._view, self._live = recipes, view, live
         self._positions, self._raw_ends, self._epoch_of = positions, raw_ends, epoch_of
         self._on_error = on_error
         self._clock = clock or SystemClock()
@@ -126,19 +144,32 @@ class FreshnessTracker:
             await asyncio.gather(task, return_exceptions=True)
 
     def sources_of(self, documents: Iterable[str], views: Iterable[str]) -> list[str]:
-        """The sources behind these documents and state views, in order of configuration."""
-        tables = [self._documents[name] for name in documents]
+        """The sources behind these documents and state views, in order of configuration.
+
+        All that a document's running generations are made of: which one answers is known only later.
+        """
+        tables = [table for name in documents for table in self._recipes.tables(name)]
         tables += [TableId.parse(self._view.view(name).settings.table) for name in views]
         wanted = {table.source for table in tables}
         return [name for name in self._lines if name in wanted]
 
     def minimum(self, source: str, position: str) -> int:
-        """A position that a caller asks for. ContractError for an unknown source or another spelling."""
+        """A position that a caller asks for.
+
+        ContractError for an unknown source, another spelling, or a position of another line than this
+        source's: those do not compare, and waiting would end nowhere.
+        """
         if source not in self._lines:
             raise ContractError(
                 f"min_position: no source {source!r}: write one of {', '.join(sorted(self._lines))}"
             )
-        return parse_position(position)
+        wanted, known = parse_position(position), self._lines[source].newest
+        if known >= 0 and not same_line(wanted, known):
+            raise ContractError(
+                f"min_position: {position[:60]!r} is {describe_line(wanted)}, and what {source} commits is"
+                f" {describe_line(known)}: they do not compare"
+            )
+        return wanted
 
     def view_coverage(self, sources: Iterable[str]) -> Coverage:
         """What the state view has covered of every table of these sources, now."""
@@ -155,11 +186,10 @@ class FreshnessTracker:
                 line.watermarks.see(table, max((mark or NOTHING for mark in marks), default=NOTHING), now)
         return covered
 
-    def index_coverage(self, marks: Mapping[str, Marks]) -> Coverage:
-        """What the collections of these documents have covered, by what was read of each."""
+    def index_coverage(self, marks: Iterable[tuple[TableId, Marks]]) -> Coverage:
+        """What collections have covered, by the table of each and what was read of it."""
         covered: dict[TableId, list[Mark]] = {}
-        for document, found in marks.items():
-            table = self._documents[document]
+        for table, found in marks:
             topic = self._view.topic(table)
             each = [found.get((topic, number)) for number in self._view.progress(table)]
             covered.setdefault(table, []).append(
@@ -195,7 +225,7 @@ class FreshnessTracker:
 
     async def now(self, documents: Collection[str] | None = None) -> Freshness:
         """Of every source and every document, or of these documents and their sources."""
-        names = list(self._documents if documents is None else documents)
+        names = list(self._recipes.documents() if documents is None else documents)
         sources = list(self._lines) if documents is None else self.sources_of(names, ())
         return self.freshness(sources, await self.capture(sources, names))
 
@@ -239,12 +269,12 @@ class FreshnessTracker:
 
     async def _report(self) -> None:
         for source, line in self._lines.items():
-            names = [name for name, table in self._documents.items() if table.source == source]
+            names = [name for name in self._recipes.documents() if source in self.sources_of([name], ())]
             captured = await self.capture([source], names)
             now = self._clock.now_ms()
             INDEX_LAG.labels(source).set(self._lag(source, captured.index, now) / 1000)
             STATE_LAG.labels(source).set(self._lag(source, captured.view, now) / 1000)
-            line.watermarks.settle(captured.both)
+            line.settle(captured.both, self._clock.monotonic())
 
     async def _look(self, source: str, apart: float) -> None:
         """One look, unless one began less than `apart` seconds ago or while this waited for its turn."""
@@ -268,6 +298,7 @@ class FreshnessTracker:
             if refused is not None:
                 self._say(source, "unknown", refused)
             else:
+                line.newest = line.newest if position is None else position[1]
                 self._say(source, *status)
 
     async def _committed(self, source: str) -> tuple[tuple[SourceStatus, str], tuple[str, int] | None]:
@@ -290,14 +321,15 @@ class FreshnessTracker:
             )
         line.status = status
 
-    def _marks(self, documents: Collection[str]) -> dict[str, Marks]:
-        found: dict[str, Marks] = {}
+    def _marks(self, documents: Collection[str]) -> list[tuple[TableId, Marks]]:
+        found: list[tuple[TableId, Marks]] = []
         for name in documents:
             try:
-                found[name] = self._live.marks(self._live.resolve(name))
+                live = self._live.resolve(name)
+                found.append((self._recipes.recipe(live.name).table, self._live.marks(live)))
             except (TransientError, ConfigurationError) as error:
                 log.debug("what the index has covered cannot be read", document=name, error=str(error))
-                found[name] = {}
+                found.append((self._recipes.tables(name)[0], {}))
         return found
 
     def _as_of(self, source: str, joint: Coverage) -> AsOf:
@@ -312,7 +344,7 @@ class FreshnessTracker:
 
     def _reached(self, joint: Coverage, minimum: Mapping[str, int]) -> bool:
         found = {source: self._lines[source].watermarks.reached(joint) for source in minimum}
-        return all(mark is not None and mark.order >= minimum[source] for source, mark in found.items())
+        return all(mark is not None and reaches(mark.order, minimum[s]) for s, mark in found.items())
 
     def _recent(self, sources: Iterable[str], joint: Coverage, since: int) -> bool:
         found = [self._lines[source].watermarks.reached(joint) for source in sources]

@@ -1,10 +1,10 @@
 """The read join: whether a passage that a search found may be cited. Pure.
 
 A search's own filter is never trusted alone: tenant and groups are checked again against the
-manifest and, where the row is newer than the passage, against the row as it reads now.
+manifest and, where the row is another version than the passage, against the row as the view has it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TypeAlias
@@ -45,7 +45,7 @@ class Verdict(Enum):
     DELETED = "deleted"
     """The row is gone at the source, the index has not heard of it yet."""
     WITHDRAWN = "withdrawn"
-    """The row as it is now is no document, is not this caller's, or cannot be rendered."""
+    """The row as the view has it is no document, is not this caller's, or cannot be rendered."""
     NO_ROW = "no_row"
     """There is no such row, although the view has everything up to the manifest's version."""
     BEHIND = "behind"
@@ -94,8 +94,8 @@ def current(
     """What the latest row says of a document that the index shows to this caller.
 
     `caught_up(version)`: the view holds everything of this table up to it. `waited`: the time for
-    waiting is over. A row older than its manifest is cited after the wait as it is: the passage is
-    the newest, and so is the row that the view can give.
+    waiting is over. A row older than its manifest is then as good as the view can give, and is cited
+    if this caller might have read it too: the manifest speaks for the passage only.
     """
     if row is None:
         return Joined(Verdict.NO_ROW if caught_up(manifest.version) else Verdict.BEHIND)
@@ -103,9 +103,10 @@ def current(
         return Joined(Verdict.BEHIND)
     if row.deleted:
         return Joined(Verdict.DELETED)
-    if row.version <= manifest.version:
-        return Joined(Verdict.STALE if row.tainted else Verdict.CITED, row)
-    return Joined(Verdict.STALE if _still_shown(row, scope, render) else Verdict.WITHDRAWN, row)
+    if row.version != manifest.version and not _shown(row, scope, render):
+        return Joined(Verdict.WITHDRAWN)
+    stale = row.tainted or row.version > manifest.version
+    return Joined(Verdict.STALE if stale else Verdict.CITED, row)
 
 
 def visible(tenant: str | None, groups: tuple[str, ...] | None, scope: Scope) -> bool:
@@ -113,7 +114,7 @@ def visible(tenant: str | None, groups: tuple[str, ...] | None, scope: Scope) ->
     return tenant == scope.tenant and (groups is None or not scope.groups.isdisjoint(groups))
 
 
-def _still_shown(row: StateRow, scope: Scope, render: Render) -> bool:
+def _shown(row: StateRow, scope: Scope, render: Render) -> bool:
     try:
         now = render(row)
     except PermanentError:
@@ -122,24 +123,23 @@ def _still_shown(row: StateRow, scope: Scope, render: Render) -> bool:
 
 
 class Judge:
-    """The join with everything that it asks: the view's rows, and each document's table and templates."""
+    """The join with the view that it asks."""
 
-    def __init__(
-        self, tables: Mapping[str, TableId], render: Mapping[str, Render], row: RowOf, covers: Covers
-    ) -> None:
-        self._tables, self._render, self._row, self._covers = dict(tables), dict(render), row, covers
+    def __init__(self, row: RowOf, covers: Covers) -> None:
+        self._row, self._covers = row, covers
 
-    def judge(self, document: str, manifest: Manifest | None, scope: Scope, *, waited: bool) -> Joined:
-        """Index and row together, of one document. Never waits."""
+    def judge(
+        self, table: TableId, render: Render, manifest: Manifest | None, scope: Scope, *, waited: bool
+    ) -> Joined:
+        """Index and row together, of one document as its generation makes it. Never waits."""
         verdict = shown(manifest, scope)
         if manifest is None or not verdict.counts:
             return Joined(verdict)
-        table = self._tables[document]
         return current(
             manifest,
             self._row(table, manifest.canonical),
             scope,
-            self._render[document],
+            render,
             caught_up=lambda version: self._covers(table, version),
             waited=waited,
         )

@@ -13,14 +13,12 @@ from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.errors import ContractError, LimitError
-from core.keys import TableId
 from core.metrics import JOIN_DROPPED, SEARCH, STALE_HITS
-from core.settings import DocumentSettings
 from core.state import StateRow
 from embed.model import Manifest, Scope
 from retrieve.documents import DocumentReader
 from retrieve.freshness import Captured, FreshnessTracker
-from retrieve.join import Joined, Judge, Render, Verdict
+from retrieve.join import Joined, Judge, Verdict
 from retrieve.live import LiveIndex
 from retrieve.model import (
     DocumentPage,
@@ -31,8 +29,10 @@ from retrieve.model import (
     Question,
     Rows,
 )
+from retrieve.recipe import Recipe, Recipes, check_filters
 from retrieve.search import Depth, Ranked, Search, Searcher
 from retrieve.state_view import NO_CLAIMS, StateView
+from retrieve.watermarks import Coverage
 
 MOST_HITS: Final = 100
 MOST_CHARACTERS: Final = 20_000
@@ -60,15 +60,14 @@ class _Joining:
 class Retriever:
     """The one way to evidence. Lives in one event loop; blocking work runs in `live`'s threads.
 
-    `render` says what a row of a document reads as now (embed.render). `join_wait_seconds` bounds
-    how long one question waits for the state view.
+    `recipes` says how the collection that a request resolved is read: its table, its filters, and what
+    a row of it reads as now. `join_wait_seconds` bounds how long one question waits for the state view.
     """
 
     def __init__(
         self,
         *,
-        documents: Mapping[str, DocumentSettings],
-        render: Mapping[str, Render],
+        recipes: Recipes,
         live: LiveIndex,
         searcher: Searcher,
         view: StateView,
@@ -76,13 +75,20 @@ class Retriever:
         join_wait_seconds: float = 0.5,
         clock: Clock | None = None,
     ) -> None:
-        self._documents = dict(documents)
-        tables = {name: TableId.parse(settings.table) for name, settings in documents.items()}
-        self._judge = Judge(tables, render, view.row, view.covers)
-        self._reader = DocumentReader(tables, live, view, freshness, self._judge)
+        self._recipes = recipes
+        self._judge = Judge(view.row, view.covers)
         self._live, self._searcher, self.view, self.freshness = live, searcher, view, freshness
         self._join_wait = join_wait_seconds
         self._clock = clock or SystemClock()
+        self._reader = DocumentReader(
+            recipes,
+            live,
+            view,
+            freshness,
+            self._judge,
+            join_wait_seconds=join_wait_seconds,
+            clock=self._clock,
+        )
 
     @property
     def ready(self) -> bool:
@@ -118,10 +124,12 @@ class Retriever:
             await self.freshness.wait(sources, question.documents, minimum, since, deadline)
         waited = perf_counter()
         covered = self.freshness.view_coverage(sources)
-        search = Search(question.query, question.documents, question.scope, question.filters)
-        depth, joining = await self._search(search, question)
+        search = Search(
+            question.query, question.documents, question.scope, question.filters, explain=question.explain
+        )
+        depth, joining, recipes = await self._search(search, question)
         entries = self._entries(question)  # no await since the join: hits and state are of one moment
-        captured = Captured(covered, self.freshness.index_coverage(search.marks))
+        captured = Captured(covered, self._marks(search, recipes))
         stale = [hit for hit in joining.hits if hit.stale]
         stated = self.freshness.freshness(
             sources, captured, stale_hits=len(stale), minimum=minimum, since=since
@@ -167,7 +175,9 @@ class Retriever:
         """
         return self.view.entry(view, key, scope, claims)
 
-    async def _search(self, search: Search, question: Question) -> tuple[Depth, _Joining]:
+    async def _search(
+        self, search: Search, question: Question
+    ) -> tuple[Depth, _Joining, Mapping[str, Recipe]]:
         """Deeper until enough hits count or nothing is left; once more if a document changed meanwhile."""
         limit = max(DEPTH, 2 * question.top_k)
         want = question.top_k + SPARE
@@ -175,29 +185,41 @@ class Retriever:
         deadline: float | None = None
         while True:
             depth = await self._live.call(self._searcher.find, search, limit, want)
-            joining = self._join(depth, question, waited=False)
+            recipes = {live.document: self._recipes.recipe(live.name) for live in search.lives}
+            check_filters(list(question.filters), list(recipes.values()))
+            joining = self._join(depth, recipes, question, waited=False)
             if joining.pending:
                 deadline = deadline or self._clock.monotonic() + self._join_wait
-                settled = await self.view.wait_for(self._settled(depth, question), deadline)
-                joining = self._join(depth, question, waited=not settled)
+                settled = await self.view.wait_for(self._settled(depth, recipes, question), deadline)
+                joining = self._join(depth, recipes, question, waited=not settled)
             if joining.replaced and not repeated:
                 repeated = True
             elif len(joining.hits) >= question.top_k or depth.exhausted:
-                return depth, joining
+                return depth, joining, recipes
             else:
                 limit, want = 2 * limit, 2 * want
 
-    def _settled(self, depth: Depth, question: Question) -> Callable[[], bool]:
-        return lambda: not self._join(depth, question, waited=False).pending
+    def _marks(self, search: Search, recipes: Mapping[str, Recipe]) -> Coverage:
+        return self.freshness.index_coverage(
+            (recipes[document].table, found) for document, found in search.marks.items()
+        )
 
-    def _join(self, depth: Depth, question: Question, *, waited: bool) -> _Joining:
+    def _settled(self, depth: Depth, recipes: Mapping[str, Recipe], question: Question) -> Callable[[], bool]:
+        return lambda: not self._join(depth, recipes, question, waited=False).pending
+
+    def _join(
+        self, depth: Depth, recipes: Mapping[str, Recipe], question: Question, *, waited: bool
+    ) -> _Joining:
         made = _Joining([], [], pending=False, replaced=False)
         for ranked in depth.ranked:
             if len(made.hits) == question.top_k:
                 break
             joined = Joined(ranked.verdict)
             if ranked.verdict.counts and ranked.manifest is not None:
-                joined = self._judge.judge(ranked.document, ranked.manifest, question.scope, waited=waited)
+                recipe = recipes[ranked.document]
+                joined = self._judge.judge(
+                    recipe.table, recipe.render, ranked.manifest, question.scope, waited=waited
+                )
                 if joined.verdict.counts and joined.row is not None:
                     made.hits.append(_hit(ranked, ranked.manifest, joined, joined.row))
             made.judged.append((ranked, joined.verdict))
@@ -212,7 +234,11 @@ class Retriever:
         }
 
     def _checked(self, question: Question) -> dict[str, int]:
-        """The positions asked for; raises before anything is waited for or searched."""
+        """The positions asked for; raises before anything is waited for or searched.
+
+        Filters are checked later: only the collection that the alias gives says which it carries.
+        """
+        known = self._recipes.documents()
         if not question.query.strip():
             raise ContractError("the question is empty: write what to search for")
         if len(question.query) > MOST_CHARACTERS:
@@ -223,16 +249,9 @@ class Retriever:
         if not 1 <= question.top_k <= MOST_HITS:
             raise LimitError(f"top_k is {question.top_k}: write 1 to {MOST_HITS}")
         for name in question.documents:
-            if name not in self._documents:
+            if name not in known:
                 raise ContractError(
-                    f"no document {name!r}: write one of {', '.join(sorted(self._documents)) or '(none)'}"
-                )
-        for column in question.filters:
-            known = sorted({c for name in question.documents for c in self._documents[name].metadata})
-            if column not in known:
-                raise ContractError(
-                    f"filters: {column!r} is no metadata column of {', '.join(question.documents)}:"
-                    f" write one of {', '.join(known) or '(none configured)'}"
+                    f"no document {name!r}: write one of {', '.join(sorted(known)) or '(none)'}"
                 )
         for name, key in question.state.items():
             self.view.view(name).check(key, question.scope, question.claims)

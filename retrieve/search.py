@@ -222,7 +222,7 @@ class Searcher:
         }
         found = live.collection.manifests(list(ids))
         made: dict[tuple[str, str], Manifest | None] = dict.fromkeys((live.document, key) for key in keys)
-        for one, manifest in found.items():
+        for one, manifest in sorted(found.items(), key=lambda item: _standing(item[1])):
             if manifest.key == ids[one]:
                 made[live.document, ids[one]] = manifest
         return made
@@ -244,6 +244,11 @@ class Searcher:
     def _lock_of(self, encoder: Encoder) -> Lock:
         with self._locking:
             return self._locks.setdefault(id(encoder), (encoder, Lock()))[1]
+
+
+def _standing(manifest: Manifest) -> tuple[bool, int]:
+    """Of several rows whose keys read the same (a primary key was renamed) the greatest counts."""
+    return not manifest.deleted, manifest.version
 
 
 def encode_query(encoder: Encoder, text: str) -> Vector:

@@ -182,4 +182,9 @@ def _typed(key: RowKey, shape: tuple[tuple[str, type], ...], text: str) -> RowKe
 def _as(wanted: type, value: KeyValue) -> KeyValue:
     if wanted is str and not isinstance(value, str):
         return json.dumps(value)
-    return float(value) if wanted is float and type(value) is int else value
+    if wanted is not float or type(value) is not int:
+        return value
+    try:
+        return float(value)
+    except OverflowError as error:
+        raise ContractError(f"{str(value)[:40]}… is too large for its column") from error

@@ -13,6 +13,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, Final, TypeAlias
 
+from sortedcontainers import SortedList
+
 from core.errors import ContractError
 from core.settings import StateView as ViewSettings
 from core.state import Json, StateRow
@@ -22,6 +24,10 @@ from retrieve.model import Rows
 _NUMBER: Final = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 _INSTANT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _PAIR: Final = re.compile(r'([^=,"]+)=("(?:[^"\\]|\\.)*"|[^,"]*)(?:,|$)')
+
+LONG: Final = 2000
+"""Rows from which an entry is a SortedList: a list moves all that stand behind a change, which for a
+column of few values are most of the table. Below it a list is quicker, and a fifth as large."""
 
 EntryKey: TypeAlias = tuple[str | None, tuple[str, ...]]
 """Tenant (None where the view declares none), then the values of `by` in order of their names."""
@@ -43,8 +49,8 @@ class _Down:
 class View:
     """One view. `apply` takes each changed row of its table once, in any order of keys.
 
-    A change costs two binary searches in its entry. An entry holds the canonical keys of its rows;
-    `entry` reads the rows themselves where the caller keeps them.
+    A change costs two binary searches in its entry, however long that is. An entry holds the canonical
+    keys of its rows; `entry` reads the rows themselves where the caller keeps them.
     """
 
     def __init__(self, name: str, settings: ViewSettings) -> None:
@@ -52,7 +58,7 @@ class View:
         self._by = tuple(sorted(settings.by))
         self._order = (settings.order_by or "").removeprefix("-")
         self._down = (settings.order_by or "").startswith("-")
-        self._entries: dict[EntryKey, list[_Placed]] = {}
+        self._entries: dict[EntryKey, list[_Placed] | SortedList] = {}
         self._places: dict[bytes, tuple[EntryKey, _Placed]] = {}
 
     def __len__(self) -> int:
@@ -73,7 +79,7 @@ class View:
             if known == (entry, placed):
                 return
             self._remove(canonical, *known)
-        insort(self._entries.setdefault(entry, []), placed)
+        self._add(entry, placed)
         self._places[canonical] = (entry, placed)
 
     def apply_all(self, rows: Iterable[StateRow]) -> None:
@@ -141,9 +147,21 @@ class View:
             text = text[:-1]  # `…:00Z` is before `…:00.5Z`, but Z is behind the point
         return (0, _Down(text)) if self._down else (1, text)
 
+    def _add(self, entry: EntryKey, placed: _Placed) -> None:
+        rows = self._entries.setdefault(entry, [])
+        if isinstance(rows, SortedList):
+            rows.add(placed)
+            return
+        insort(rows, placed)
+        if len(rows) > LONG:
+            self._entries[entry] = SortedList(rows)
+
     def _remove(self, canonical: bytes, entry: EntryKey, placed: _Placed) -> None:
         rows = self._entries[entry]
-        del rows[bisect_left(rows, placed)]
+        if isinstance(rows, SortedList):
+            rows.remove(placed)
+        else:
+            del rows[bisect_left(rows, placed)]
         if not rows:
             del self._entries[entry]
         del self._places[canonical]

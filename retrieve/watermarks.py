@@ -141,7 +141,7 @@ class Watermarks:
         return self._marks[count].first_at if count < len(self._marks) else None
 
     def settle(self, coverage: Coverage) -> None:
-        """Forget what is older than the newest watermark that everybody has covered."""
+        """Forget what is older than the newest watermark of this coverage: nobody asks with less."""
         count = self._count(coverage)
         if count > 1:
             del self._marks[: count - 1]

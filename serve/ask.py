@@ -36,14 +36,15 @@ class Ask:
 
 
 def question_of(ask: Ask, profile: Profile, settings: Settings, scope: Scope) -> Question:
-    """The retrieval of `ask`. RequestError names the member that the profile does not allow."""
+    """The retrieval of `ask`. RequestError names the member that the profile does not allow.
+
+    Filters are for the retrieval to refuse: the generation that answers says which columns it carries.
+    """
     if not ask.query.strip():
         raise RequestError("the question is empty: write what to search for", "query")
     top_k = profile.top_k if ask.top_k is None else ask.top_k
     if not 1 <= top_k <= MOST_HITS:
         raise RequestError(f"top_k is {top_k}: write 1 to {MOST_HITS}", "top_k")
-    columns = {column for name in profile.documents for column in settings.documents[name].metadata}
-    _known("filters", ask.filters, columns, "metadata column")
     _known("state", ask.state, profile.state, "state view")
     return Question(
         query=ask.query,

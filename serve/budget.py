@@ -4,7 +4,7 @@ System prompt and question are not cut: a question that does not fit by itself i
 left goes to history and state rows, a quarter each at most while others need it, and to the passages.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
@@ -12,6 +12,7 @@ from core.errors import LimitError
 from retrieve.model import Hit, Rows
 from serve.prompt import Message
 from serve.sentences import sentence_ends
+from serve.tokens import MOST_CHARACTERS_PER_TOKEN, PER_MESSAGE, TokenCount
 
 SHARE: Final = 4
 """History and state rows get at most one part in so many, while passages need the rest."""
@@ -65,6 +66,23 @@ def fit(parts: Parts, capacity: int, measure: Measure) -> Parts:
     turns = _most(len(parts.history), lambda n: measure(_history(made, parts, n)) <= capacity, turns)
     made = _history(made, parts, turns)
     return made if measure(made) <= capacity else bare
+
+
+def newest(history: Sequence[Message], capacity: int, count: TokenCount) -> tuple[Message, ...]:
+    """The last messages that take at most `capacity` tokens by themselves, so that no more are rendered.
+
+    Reads no further back, and nothing of a message that is too long however its text may read.
+    """
+    left = capacity
+    for at in range(len(history) - 1, -1, -1):
+        content = history[at].content
+        if len(content) // MOST_CHARACTERS_PER_TOKEN <= left:
+            left -= count(content) + PER_MESSAGE
+        else:
+            left = -1
+        if left < 0:
+            return tuple(history[at + 1 :])
+    return tuple(history)
 
 
 def _most(limit: int, fits: Callable[[int], bool], least: int = 0) -> int:

@@ -4,9 +4,11 @@ Without a model, or with one that is not asked for, the evidence is quoted inste
 can be refused is refused in `prepare`, before the first byte of an answer.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from core.errors import TailraceError
@@ -14,7 +16,7 @@ from core.metrics import ANSWERS
 from core.telemetry import logger
 from retrieve.model import Evidence, Hit
 from serve.ask import Ask, question_of
-from serve.budget import Parts, fit
+from serve.budget import Parts, fit, newest
 from serve.citations import Citation, Cited
 from serve.errors import RequestError
 from serve.extract import extract
@@ -72,37 +74,40 @@ class Chat:
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    async def retrieve(self, ask: Ask) -> Evidence:
+    async def retrieve(self, ask: Ask, *, explain: bool = False) -> Evidence:
         """Evidence alone. Raises RequestError, and as `Retrieval.retrieve`."""
         services = self._services
         profile = services.profile(ask.profile)
         question = question_of(ask, profile, services.settings, services.scope)
-        return await services.retrieval.retrieve(question)
+        return await services.retrieval.retrieve(replace(question, explain=explain))
 
     async def explain(self, ask: Ask) -> tuple[Evidence, Written]:
         """Evidence, and the prompt that a model would get."""
         profile = self._services.profile(ask.profile)
-        evidence = await self.retrieve(ask)
+        evidence = await self.retrieve(ask, explain=True)
         llm = self._services.llm(profile)
         capacity = CAPACITY if llm is None else llm.context_tokens - llm.answer_tokens
-        return evidence, write(self._services.prompt(profile), ask, evidence, capacity)
+        return evidence, await asyncio.to_thread(
+            write, self._services.prompt(profile), ask, evidence, capacity
+        )
 
     async def prepare(self, ask: Ask) -> Prepared:
         """Raises RequestError, LimitError for a question too long, and as `Retrieval.retrieve`."""
         profile = self._services.profile(ask.profile)
         llm = self._services.llm(profile)
+        capacity = 0 if llm is None else llm.context_tokens - llm.answer_tokens
         if not ask.retrieve:
             if llm is None:
                 raise RequestError(
                     f"profile {ask.profile!r} has no llm, so it quotes evidence: leave out retrieve",
                     "retrieve",
                 )
-            return Prepared(ask, None, llm, plain(ask, llm.context_tokens - llm.answer_tokens))
+            return Prepared(ask, None, llm, await asyncio.to_thread(plain, ask, capacity))
         evidence = await self.retrieve(ask)
         if llm is None:
             return Prepared(ask, evidence, None, None)
-        capacity = llm.context_tokens - llm.answer_tokens
-        return Prepared(ask, evidence, llm, write(self._services.prompt(profile), ask, evidence, capacity))
+        prompt = self._services.prompt(profile)
+        return Prepared(ask, evidence, llm, await asyncio.to_thread(write, prompt, ask, evidence, capacity))
 
     async def answer(self, prepared: Prepared) -> AsyncGenerator[str | Answer, None]:
         """Pieces of text, then one Answer, always: errors of the model are in it."""
@@ -188,8 +193,11 @@ class Chat:
 
 
 def write(prompt: Prompt, ask: Ask, evidence: Evidence, capacity: int) -> Written:
-    """The prompt of at most `capacity` tokens. LimitError if the question alone does not fit."""
-    nonce = new_nonce()
+    """The prompt of at most `capacity` tokens. LimitError if the question alone does not fit.
+
+    Takes a tenth of a second where much has to go: for a thread, as `plain`.
+    """
+    nonce, count = new_nonce(), cache(estimate)
 
     def render(parts: Parts) -> list[Message]:
         return prompt.render(
@@ -197,20 +205,22 @@ def write(prompt: Prompt, ask: Ask, evidence: Evidence, capacity: int) -> Writte
         )
 
     def measure(parts: Parts) -> int:
-        return of_messages((message.content for message in render(parts)), estimate)
+        return of_messages((message.content for message in render(parts)), count)
 
-    parts = fit(Parts(ask.history, evidence.state, evidence.hits), capacity, measure)
+    history = newest(ask.history, capacity, count)
+    parts = fit(Parts(history, evidence.state, evidence.hits), capacity, measure)
     return Written(tuple(render(parts)), parts.passages, measure(parts))
 
 
 def plain(ask: Ask, capacity: int) -> Written:
     """History and question, as they are, of at most `capacity` tokens."""
+    count = cache(estimate)
 
     def messages(parts: Parts) -> tuple[Message, ...]:
         return (*parts.history, Message("user", ask.query))
 
     def measure(parts: Parts) -> int:
-        return of_messages((message.content for message in messages(parts)), estimate)
+        return of_messages((message.content for message in messages(parts)), count)
 
-    parts = fit(Parts(ask.history), capacity, measure)
+    parts = fit(Parts(newest(ask.history, capacity, count)), capacity, measure)
     return Written(messages(parts), (), measure(parts))

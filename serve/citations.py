@@ -44,15 +44,19 @@ class Cited:
 
     def sanitiser(self) -> Sanitiser:
         """For a model's answer: checks its marks, and allows links to the pages of these passages only."""
-        return Sanitiser({hit.url for hit in self._hits if hit.url}, self.mark)
+        return Sanitiser({hit.url for hit in self._hits if hit.url}, self.mark, known=self.known)
+
+    def known(self, n: int) -> bool:
+        """Whether there is such a passage. A number that names none is counted."""
+        if 1 <= n <= len(self._hits):
+            return True
+        self.refused += 1
+        CITATIONS_REFUSED.labels(self._profile).inc()
+        log.warning("a citation named no evidence", number=n, passages=len(self._hits))
+        return False
 
     def mark(self, n: int, start: int, quote: str | None = None) -> str:
-        """`[n]` for the answer, taken note of at `start`; empty, and counted, if there is no such passage."""
-        if not 1 <= n <= len(self._hits):
-            self.refused += 1
-            CITATIONS_REFUSED.labels(self._profile).inc()
-            log.warning("a citation named no evidence", number=n, passages=len(self._hits))
-            return ""
+        """`[n]` for the answer, taken note of at `start`; `n` is known."""
         hit, mark = self._hits[n - 1], f"[{n}]"
         self.citations.append(
             Citation(

@@ -1,11 +1,12 @@
 """What serving needs from the floors below, and from the composition root."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from core.state import Json
 from embed.model import Scope
+from retrieve.compare import Asked, Comparison, Step
 from retrieve.model import DocumentPage, DocumentView, Evidence, Freshness, Question, Rows
 
 
@@ -53,3 +54,52 @@ class Readiness:
 
 class ReadinessCheck(Protocol):
     async def ready(self) -> Readiness: ...
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationView:
+    """One generation, as the log records it and the index holds it."""
+
+    document: str
+    number: int
+    role: Literal["live", "candidate", "previous", "dropped"]
+    answers: bool
+    """The index's alias points at it."""
+    collection: str
+    documents: int | None
+    """None where its collection does not stand (yet, or any more)."""
+    chunks: int | None
+    dimensions: int
+    started_at: int
+    """Unix ms."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationsView:
+    """`strays`: collections of this application that no record speaks of."""
+
+    generations: tuple[GenerationView, ...]
+    strays: tuple[str, ...] = ()
+
+
+class Generations(Protocol):
+    """What a document's answers are made from, and could be made from."""
+
+    async def generations(self) -> GenerationsView: ...
+
+    def compare(
+        self,
+        document: str,
+        number: int | None,
+        questions: Sequence[Asked],
+        *,
+        top_k: int,
+        limit: int,
+        scope: Scope,
+    ) -> AsyncGenerator[Step | Comparison, None]:
+        """Steps, then one Comparison of what answers and generation `number` (None: the newest other).
+
+        `limit`: keys that are named of each difference. Raises UnknownNameError for a generation that
+        does not run, TransientError while another comparison runs.
+        """
+        ...

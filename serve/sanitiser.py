@@ -18,7 +18,10 @@ LONGEST_WORD: Final = 4096
 REMOVED: Final = "[link removed]"
 
 Cite: TypeAlias = Callable[[int, int], str]
-"""A number and where its mark would begin in the answer, to the mark: empty for an unknown one."""
+"""A known number and where its mark begins in the answer, to the mark."""
+
+Known: TypeAlias = Callable[[int], bool]
+"""Whether a citation of this number may stand. One that may not is asked about once."""
 
 _GAP: Final = r"\s\u3000-\u3002\uff01\uff0c\uff1b\uff1f"  # Chinese and Japanese sentences have no spaces
 _OPEN_CITATION: Final = re.compile(r"\[[\d,;\s]{0,100}\Z")
@@ -43,9 +46,9 @@ class Sanitiser:
     however it is divided.
     """
 
-    def __init__(self, allowed_urls: Collection[str], cite: Cite) -> None:
+    def __init__(self, allowed_urls: Collection[str], cite: Cite, *, known: Known = lambda _: True) -> None:
         self._allowed = frozenset(allowed_urls)
-        self._cite = cite
+        self._cite, self._known = cite, known
         self._held = ""
         self._shown = 0
 
@@ -81,15 +84,31 @@ class Sanitiser:
         return made
 
     def _word(self, word: str, at: int) -> str:
+        word = self._without_unknown(word)
         made, done = "", 0
         for citation in _CITATION.finditer(word):
             made += self._plain(word[done : citation.start()])
             done = citation.end()
             for number in re.findall(r"\d+", citation[0]):
-                made += self._cite(int(number), at + len(made))
+                mark = self._cite(int(number), at + len(made))
+                made += " " + mark if made.endswith("]") and mark.startswith("(") else mark
             if word[done : done + 1] in {"(", ":"} and made.endswith("]"):
                 made += " "  # neither a link nor the definition of one
         return made + self._plain(word[done:])
+
+    def _without_unknown(self, word: str) -> str:
+        """Before anything else is looked at: what stood around a citation that goes is one text then.
+
+        That text may spell another citation, so until nothing goes.
+        """
+        while (kept := _CITATION.sub(self._known_part, word)) != word:
+            word = kept
+        return word
+
+    def _known_part(self, citation: re.Match[str]) -> str:
+        numbers = re.findall(r"\d+", citation[0])
+        known = [number for number in numbers if self._known(int(number))]
+        return citation[0] if known == numbers else "".join(f"[{number}]" for number in known)
 
     def _plain(self, word: str) -> str:
         """A word without citations. Links to cited pages stay."""

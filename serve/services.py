@@ -9,7 +9,7 @@ from core.settings import Profile, Settings
 from embed.model import Scope
 from serve.errors import UnknownNameError
 from serve.llm import Llm
-from serve.ports import CurrentFreshness, ReadinessCheck, Retrieval, Similarity
+from serve.ports import CurrentFreshness, Generations, ReadinessCheck, Retrieval, Similarity
 from serve.prompt import Prompt
 
 
@@ -22,6 +22,7 @@ class Services:
     similarity: Similarity
     freshness: CurrentFreshness
     readiness: ReadinessCheck
+    indexed: Generations
     llms: Mapping[str, Llm] = field(default_factory=dict)
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
     """By configured name; profiles without one use `grounded`."""

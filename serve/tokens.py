@@ -18,6 +18,9 @@ CHARACTERS_PER_TOKEN: Final = 3
 BYTES_PER_TOKEN: Final = 2
 """Of letters beyond ASCII: accents take one token, Chinese and emoji up to two."""
 
+MOST_CHARACTERS_PER_TOKEN: Final = 18
+"""No estimate is less than a text's length by this: three letters, and 15 blanks that count nothing."""
+
 PER_MESSAGE: Final = 6
 """Marks around one chat message: role, begin, end."""
 

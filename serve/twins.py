@@ -1,10 +1,15 @@
 """Twins of the ports: evidence from memory, for tests and experiments."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import NoReturn
 
 from core.errors import TailraceError
+from core.keys import TableId
+from core.state import StateRow
 from embed.model import Scope
+from retrieve.compare import Asked, Comparison, Difference, Side, Size, Step, latency, mean, recall
+from retrieve.compare import Found as FoundByBoth
 from retrieve.model import (
     AsOf,
     DocumentPage,
@@ -17,8 +22,17 @@ from retrieve.model import (
     Question,
     Rows,
 )
-from serve.ports import Readiness
+from retrieve.recipe import Recipe, check_filters
+from serve.errors import UnknownNameError
+from serve.ports import GenerationsView, GenerationView, Readiness
 
+GENERATIONS = GenerationsView(
+    (
+        GenerationView("articles", 1, "live", True, "shop-articles-g1", 3, 5, 384, 1_700_000_000_000),
+        GenerationView("articles", 2, "candidate", False, "shop-articles-g2", None, None, 768, 1),
+    ),
+    ("shop-articles-g9",),
+)
 FRESH = Freshness({"shop": AsOf("0/16B3748", 1_700_000_000_000)}, 12, 3, 0, None, None, {"shop": "ok"})
 
 
@@ -44,7 +58,10 @@ def passage(
 
 
 class MemoryRetrieval:
-    """Implements Retrieval, CurrentFreshness and ReadinessCheck over fixed hits, documents and entries."""
+    """Implements Retrieval, CurrentFreshness, ReadinessCheck and Generations over fixed values."""
+
+    columns: tuple[str, ...] = ("category",)
+    """That filters may name."""
 
     def __init__(
         self,
@@ -61,6 +78,8 @@ class MemoryRetrieval:
         self.asked: list[Question] = []
 
     async def retrieve(self, question: Question) -> Evidence:
+        recipe = Recipe("articles", TableId("shop", "articles"), frozenset(self.columns), _unrendered)
+        check_filters(list(question.filters), [recipe])
         self.asked.append(question)
         if self.error is not None:
             raise self.error
@@ -89,6 +108,51 @@ class MemoryRetrieval:
 
     async def ready(self) -> Readiness:
         return self.readiness
+
+    async def generations(self) -> GenerationsView:
+        return GENERATIONS
+
+    async def compare(
+        self,
+        document: str,
+        number: int | None,
+        questions: Sequence[Asked],
+        *,
+        top_k: int,
+        limit: int,
+        scope: Scope,  # noqa: ARG002 - one tenant
+    ) -> AsyncGenerator[Step | Comparison, None]:
+        """Both hold the same and find the same; one document is missing."""
+        if number not in (None, 2):
+            raise UnknownNameError("generation", f"{number} of {document}", ["2"])
+        if self.error is not None:
+            raise self.error
+        yield Step("documents", 0, 3)
+        keys = tuple(hit.key for hit in self.hits)[:top_k]
+        found = tuple(
+            FoundByBoth(
+                q.query, keys, keys, 1.0, recall(keys, q.expected, top_k), recall(keys, q.expected, top_k)
+            )
+            for q in questions
+        )
+        recalled = mean(one.live_recall for one in found)
+        spent = latency([1.0] * len(found))
+        yield Comparison(
+            document,
+            Side(1, Size(3, 5), recalled, spent),
+            Side(2, Size(2, 3), recalled, spent),
+            Difference(1, ("101",)[:limit]),
+            Difference(),
+            Difference(),
+            top_k,
+            mean(one.overlap for one in found),
+            found,
+            0.5,
+        )
+
+
+def _unrendered(row: StateRow) -> NoReturn:
+    raise NotImplementedError(f"a twin renders nothing: {row.key}")
 
 
 async def word_similarity(question: str, sentences: Sequence[str]) -> Sequence[float]:

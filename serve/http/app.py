@@ -10,7 +10,18 @@ from core.errors import TailraceError
 from serve.chat import Chat
 from serve.http import problems
 from serve.http.middleware import Edge
-from serve.http.routes import chat, documents, explain, freshness, health, metrics, models, search, state
+from serve.http.routes import (
+    chat,
+    documents,
+    explain,
+    freshness,
+    generations,
+    health,
+    metrics,
+    models,
+    search,
+    state,
+)
 from serve.http.wire import ProblemOut
 from serve.services import Services
 
@@ -33,7 +44,18 @@ def create_app(services: Services) -> FastAPI:
     )
     app.state.services = services
     app.state.chat = Chat(services)
-    for module in (search, explain, chat, models, documents, state, freshness, health, metrics):
+    for module in (
+        search,
+        explain,
+        chat,
+        models,
+        documents,
+        state,
+        freshness,
+        generations,
+        health,
+        metrics,
+    ):
         app.include_router(module.router)
     for kind in (TailraceError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, problems.handle)

@@ -26,6 +26,7 @@ TYPE: Final = "https://tailrace.invalid/problems/"
 """Names, not addresses: `.invalid` resolves nowhere by definition (RFC 6761)."""
 
 RETRY_SECONDS: Final = 1.0
+MOST_RETRY_SECONDS: Final = 3600.0
 
 _OPENAI_TYPES: Final = {400: "invalid_request_error", 403: "permission_error", 404: "not_found_error"}
 
@@ -62,7 +63,7 @@ class Problem:
     def headers(self) -> dict[str, str]:
         made = {}
         if self.retry_after is not None:
-            made["retry-after"] = str(max(1, math.ceil(self.retry_after)))
+            made["retry-after"] = str(math.ceil(min(max(1.0, self.retry_after), MOST_RETRY_SECONDS)))
         elif self.status >= 500:  # noqa: PLR2004 - HTTP's own
             made["x-should-retry"] = "false"  # OpenAI's clients would try twice more
         return made

@@ -8,10 +8,12 @@ endpoint said why it finished; a stream that ends before is an error, however po
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx2
 
@@ -29,6 +31,12 @@ log = logger(__name__)
 
 ATTEMPTS: Final = 3
 FIRST_WAIT, LONGEST_WAIT = 0.5, 8.0
+LONGEST_RETRY_AFTER: Final = 3600.0
+"""Seconds: nobody means a longer wait."""
+
+LONGEST_SAYING: Final = 300
+"""Characters of the endpoint's own words in a message."""
+
 CHARACTERS_PER_TOKEN: Final = 16
 """No tokenizer makes more of one token on average: an answer past it ignores our limit."""
 
@@ -41,6 +49,7 @@ _REASONS: Final[dict[str, FinishReason]] = {
     "content_filter": "content_filter",
 }
 _LATER: Final = {408, 409, 425, 429}
+_UNAUTHORISED: Final = 401
 _SERVER: Final = 500
 
 
@@ -62,13 +71,14 @@ class OpenAILlm:
             )
         self._settings, self._first_wait = settings, first_wait
         self._clock = clock or SystemClock()
-        key = Secret(settings.api_key).reveal() if settings.api_key else "none"
-        self._where = f"llms.{self.name} ({settings.base_url})"
+        key = Secret(settings.api_key).reveal() if settings.api_key else ""
+        self._where, password = _address(f"llms.{self.name}", settings.base_url)
+        self._secrets = [secret for secret in (key, password, unquote(password)) if secret]
         try:
             self._http = httpx2.AsyncClient(transport=_Bounded(), timeout=settings.timeout_seconds)
         except httpx2.HTTPError as error:
             raise ConfigurationError(f"{self._where}: {error}") from error
-        self._key = key
+        self._key = key or "none"
         self._client: Any = None
 
     async def stream(
@@ -139,7 +149,7 @@ class OpenAILlm:
         kind = raw.headers.get("content-type", "")
         if "text/event-stream" not in kind:
             text = (await raw.http_response.aread()).decode("utf-8", "replace")
-            said = _said(text)
+            said = self._masked(_said(text))
             failure = (
                 LlmUnavailableError if said else LlmRefusedError
             )  # gateways say that they are full like this
@@ -177,33 +187,43 @@ class OpenAILlm:
         except (openai.APIConnectionError, httpx2.HTTPError) as error:
             cause = error.__cause__ or error
             raise LlmUnavailableError(
-                f"{self._where} cannot be reached: {str(cause) or type(cause).__name__}"
+                f"{self._where} cannot be reached: {self._masked(str(cause)) or type(cause).__name__}"
             ) from error
         except openai.APIError as error:  # an error object inside the stream
-            raise LlmUnavailableError(f"{self._where} failed while answering: {error.message}") from error
+            said = self._masked(error.message)
+            raise LlmUnavailableError(f"{self._where} failed while answering: {said}") from error
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise LlmUnavailableError(f"{self._where} sent a stream that is no JSON") from error
         except (TypeError, AttributeError, openai.OpenAIError) as error:
-            raise LlmRefusedError(f"{self._where} sent what no chat answer is: {error}") from error
+            said = self._masked(str(error))
+            raise LlmRefusedError(f"{self._where} sent what no chat answer is: {said}") from error
 
     def _refused(self, status: int, headers: httpx2.Headers, message: str) -> Exception:
-        said = f"{self._where}: HTTP {status}: {message[:300]}"
+        # Of a wrong key the endpoint may say only a part, or one that it holds itself.
+        said = f"{self._where}: HTTP {status}" + (
+            "" if status == _UNAUTHORISED else f": {self._masked(message)}"
+        )
         if status in _LATER or status >= _SERVER:
             return LlmUnavailableError(said, retry_after=self._retry_after(headers.get("retry-after", "")))
         hint = {401: ": check its api_key", 403: ": check its api_key", 404: ": check base_url and model"}
         return LlmRefusedError(said + hint.get(status, ""))
 
+    def _masked(self, text: str) -> str:
+        """What the endpoint says, without the secrets that it may echo; its beginning."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return text[:LONGEST_SAYING]
+
     def _retry_after(self, text: str) -> float | None:
-        """Seconds, or an HTTP date."""
+        """Seconds, or an HTTP date; None for what is neither."""
         try:
-            return max(0.0, float(text))
+            seconds = float(text)
         except ValueError:
-            pass
-        try:
-            at = parsedate_to_datetime(text)
-        except ValueError:
-            return None
-        return max(0.0, at.timestamp() - self._clock.now_ms() / 1000)
+            try:
+                seconds = parsedate_to_datetime(text).timestamp() - self._clock.now_ms() / 1000
+            except (ValueError, OverflowError, OSError):
+                return None
+        return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)
 
 
 class _Answer:
@@ -271,6 +291,16 @@ def _said(text: str) -> str:
     """The error inside a body, if one is."""
     try:
         error = json.loads(text)["error"]
-        return f": {str(error.get('message', error) if isinstance(error, dict) else error)[:300]}"
+        return f": {error.get('message', error) if isinstance(error, dict) else error}"
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _address(name: str, url: str) -> tuple[str, str]:
+    """What messages call the endpoint, without what may be secret: user, password, query. The password."""
+    try:
+        parts = urlsplit(url)
+        host, password = parts.netloc.rpartition("@")[2], parts.password or ""
+    except ValueError as error:
+        raise ConfigurationError(f"{name}.base_url is no address: {error}") from error
+    return f"{name} ({urlunsplit((parts.scheme, host, parts.path, '', ''))})", password

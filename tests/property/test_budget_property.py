@@ -12,7 +12,7 @@ from retrieve.model import AsOf
 from serve.budget import Parts, fit
 from serve.prompt import Message, Prompt
 from serve.sanitiser import Sanitiser
-from serve.tokens import estimate, of_messages
+from serve.tokens import MOST_CHARACTERS_PER_TOKEN, estimate, of_messages
 from serve.twins import passage
 from tailrace.demo.shop import load_shop
 
@@ -77,6 +77,13 @@ def test_a_text_takes_at_most_what_its_parts_take(one: str, other: str) -> None:
     assert estimate(one + other) <= estimate(one) + estimate(other)
 
 
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from([" ", "a", "é", "1", "\n", " " * 15, "abc"]), max_size=60))
+def test_no_text_takes_less_than_its_length_says(pieces: list[str]) -> None:
+    text = "".join(pieces)
+    assert estimate(text) >= len(text) // MOST_CHARACTERS_PER_TOKEN
+
+
 PIECES = st.sampled_from(
     [
         "[1]",
@@ -117,12 +124,10 @@ def test_a_stream_is_cleaned_the_same_however_it_is_divided(pieces: list[str], d
         seen: list[tuple[int, int]] = []
 
         def cite(n: int, at: int) -> str:
-            if n > 3:
-                return ""
             seen.append((n, at))
             return f"[{n}]"
 
-        sanitiser = Sanitiser({"https://shop.example/1"}, cite)
+        sanitiser = Sanitiser({"https://shop.example/1"}, cite, known=lambda n: n <= 3)
         return "".join([*(sanitiser.feed(part) for part in parts), sanitiser.finish()]), seen
 
     whole, marks = cleaned([text])
@@ -134,3 +139,45 @@ def test_a_stream_is_cleaned_the_same_however_it_is_divided(pieces: list[str], d
     assert "](" not in whole
     assert "]:" not in whole
     assert all(whole[at : at + len(f"[{n}]")] == f"[{n}]" for n, at in marks)
+
+
+FORBIDDEN = st.sampled_from(
+    [
+        "https://evil.example/x",
+        "www.evil.example",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "<img src=x>",
+        "</a>",
+        "<!--",
+        "![x](//evil.example/a.png)",
+        "[x](//evil.example)",
+        "[x]: //evil.example",
+        "[x][y]",
+        "&#60;img",
+        "&lt;img",
+        "[7]",
+        "[1](//evil.example)",
+    ]
+)
+REFUSED = st.sampled_from(["[99]", "[ 7 ]", "[98, 99]", "[[99]9]", "[[97]98][99]", "[0]"])
+ACTIVE = re.compile(
+    r"(?i)://|www\.|(?:javascript|data):\w|<[a-z/!]|!\[(?!\d\])|\](?=[(:])|(?<!\[\d)\](?=\[(?!\d\]))"
+    r"|&(?!lt;|amp;)(?=#|\w+;)|\[[04-9]\]"
+)
+"""What makes links, images, references, tags and entities; marks of passages, [1] to [3], make none."""
+
+
+@settings(max_examples=400, deadline=None)
+@given(FORBIDDEN, st.lists(st.tuples(st.integers(0, 30), REFUSED), max_size=5), st.data())
+def test_no_refused_citation_hides_what_may_not_be_shown(
+    spelling: str, marks: list[tuple[int, str]], data: st.DataObject
+) -> None:
+    text = f"See {spelling} now."
+    for at, mark in marks:
+        text = text[: 4 + at % (len(text) - 4)] + mark + text[4 + at % (len(text) - 4) :]
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    sanitiser = Sanitiser((), lambda n, _: f"[{n}]", known=lambda n: 1 <= n <= 3)
+    parts = [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+    shown = "".join([*(sanitiser.feed(part) for part in parts), sanitiser.finish()])
+    assert not ACTIVE.search(shown), shown

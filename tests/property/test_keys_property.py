@@ -1,5 +1,6 @@
 """A canonical key is injective, and both spellings are read back as what was written."""
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,3 +49,21 @@ def test_any_bytes_are_a_key_or_a_contract_error(data: bytes) -> None:
     except ContractError:
         return
     assert RowKey.from_canonical(key.canonical) == key
+
+
+@pytest.mark.parametrize("text", ["[" * 3000, '{"a":' * 3000, "9" * 5000, '"' + "x" * 5000, "-" + "1" * 400])
+def test_a_text_of_any_depth_and_length_is_read_as_a_key_or_refused(text: str) -> None:
+    for names in (["id"], ["id", "tenant"]):
+        for spelled in (text, f"id={text},tenant=1"):
+            try:
+                made = RowKey.parse(spelled, names)
+            except ContractError:
+                continue
+            assert RowKey.parse(made.text, names) == made
+    assert RowKey.parse("[" * 3000, ["id"]) == RowKey.of({"id": "[" * 3000})
+
+
+def test_canonical_bytes_of_endless_depth_are_refused() -> None:
+    data = b"k" + b"".join(len(part).to_bytes(4, "big") + part for part in (b"id", b"f" + b"[" * 3000))
+    with pytest.raises(ContractError):
+        RowKey.from_canonical(data)

@@ -13,14 +13,14 @@ from core.clock import SystemClock
 from core.errors import TransientError
 from core.keys import RowKey, TableId
 from core.positions import format_lsn
-from core.settings import Cut, DocumentSettings, Settings
+from core.settings import Cut, DocumentSettings, HashingEncoderSettings, Settings
 from core.state import Json, Progress, StateRecord, StateRow, Truncate
 from core.state_reader import Loading
 from core.state_table import StateTable
 from core.topics import alias_name, collection_name, raw_topic
 from core.version import version
 from embed.cutter import Cutter
-from embed.encoder import HashingEncoder
+from embed.encoder import Encoder, HashingEncoder
 from embed.index import Index
 from embed.indexes import bm25
 from embed.memory_index import MemoryIndex
@@ -28,12 +28,16 @@ from embed.model import Covered, Scope
 from embed.pipeline import Pipeline
 from embed.render import Renderer
 from embed.store import VectorStore
+from ingest.generations import Frozen
 from retrieve.freshness import FreshnessTracker
 from retrieve.live import LiveIndex
 from retrieve.model import Evidence, Question
+from retrieve.recipe import Recipe
 from retrieve.retriever import Retriever
 from retrieve.search import Searcher
 from retrieve.state_view import StateView
+from tailrace.encoders import recipe_of
+from tailrace.service import keys_of
 
 PARTITIONS = 2
 EVERYBODY = frozenset({"all"})
@@ -120,6 +124,31 @@ class HandReader:
             self._moved.notify_all()
 
 
+class HandRecipes:
+    """In place of the generations topic: knows the collections that it is told of."""
+
+    def __init__(self, documents: Sequence[str]) -> None:
+        self.known: dict[str, Recipe] = {}
+        self.encoders: dict[str, Encoder] = {}
+        self._documents = list(documents)
+
+    def documents(self) -> Sequence[str]:
+        return self._documents
+
+    def tables(self, document: str) -> Sequence[TableId]:
+        return list(dict.fromkeys(one.table for one in self.known.values() if one.document == document))
+
+    def recipe(self, collection: str) -> Recipe:
+        if collection not in self.known:
+            raise TransientError(f"{collection} is not known")
+        return self.known[collection]
+
+    def learn(self, collection: str, document: str, section: DocumentSettings, encoder: Encoder) -> None:
+        frozen = Frozen(section, HashingEncoderSettings(), encoder.fingerprint, encoder.dimensions)
+        self.known[collection] = recipe_of(document, frozen)
+        self.encoders[collection] = encoder
+
+
 @dataclass(slots=True)
 class Event:
     order: int
@@ -160,11 +189,12 @@ class World:
         self.reader = HandReader([self.view.topic(table) for table in tables])
         self.view._reader = self.reader  # type: ignore[assignment]  # the stand-in
         self.renderers = {name: Renderer(name, section) for name, section in documents.items()}
+        self.recipes = HandRecipes(list(documents))
         self.pipelines = {name: self.generation(name, section, 1) for name, section in documents.items()}
         live = LiveIndex("shop", self.wrap(self.index), clock=self.clock)
         self.tracker = FreshnessTracker(
             self.settings.sources,
-            {name: TableId.parse(section.table) for name, section in documents.items()},
+            self.recipes,
             self.view,
             live,
             positions=self,
@@ -174,14 +204,13 @@ class World:
             clock=self.clock,
         )
         self.retriever = Retriever(
-            documents=documents,
-            render={name: renderer.render for name, renderer in self.renderers.items()},
+            recipes=self.recipes,
             live=live,
             searcher=Searcher(
                 live,
-                lambda _: self.encoder,
+                self.recipes.encoders.__getitem__,
                 bm25.query,
-                lambda document, key: self.view.keys_of(TableId.parse(documents[document].table), key),
+                lambda document, key: keys_of(self.view, self.recipes, document, key),
             ),
             view=self.view,
             freshness=self.tracker,
@@ -189,20 +218,44 @@ class World:
             clock=self.clock,
         )
 
-    def generation(self, name: str, section: DocumentSettings, number: int) -> Pipeline:
-        """Make a generation's collection, point the alias at it."""
-        collection = collection_name("shop", name, number)
-        self.index.create(collection, self.encoder.dimensions)
-        self.index.point(alias_name("shop", name), collection)
+    def generation(
+        self,
+        name: str,
+        section: DocumentSettings,
+        number: int,
+        encoder: Encoder | None = None,
+        *,
+        answers: bool = True,
+    ) -> Pipeline:
+        """Make a generation's collection, and point the alias at it."""
+        collection, encoder = collection_name("shop", name, number), encoder or self.encoder
+        self.index.create(collection, encoder.dimensions)
+        self.recipes.learn(collection, name, section, encoder)
+        if answers:
+            self.promote(name, number)
         cut: Cut = section.cut
         return Pipeline(
             name,
             self.index.open(collection),
-            self.encoder,
+            encoder,
             VectorStore(None, 1 << 24, self.clock),
-            Cutter(cut, self.encoder.count, self.encoder.max_tokens),
+            Cutter(cut, encoder.count, encoder.max_tokens),
             bm25.documents,
         )
+
+    def promote(self, name: str, number: int) -> None:
+        """Questions are answered from this generation now."""
+        self.index.point(alias_name("shop", name), collection_name("shop", name, number))
+
+    def rebuild(self, name: str, section: DocumentSettings, number: int, encoder: Encoder) -> None:
+        """A candidate, filled with all that the state topic holds; it follows from then on by hand."""
+        pipeline = self.generation(name, section, number, encoder, answers=False)
+        before, at = (self.pipelines[name], self.renderers[name]), dict(self.indexed)
+        self.pipelines[name], self.renderers[name] = pipeline, Renderer(name, section)
+        for partition in range(PARTITIONS):
+            self.indexed.pop((name, partition), None)
+            self.apply(name, partition)
+        (self.pipelines[name], self.renderers[name]), self.indexed = before, at
 
     # The source and its connector.
 

@@ -4,9 +4,9 @@ import pytest
 
 from core.errors import LimitError
 from retrieve.model import Hit, Rows
-from serve.budget import Parts, fit
+from serve.budget import Parts, fit, newest
 from serve.prompt import Message
-from serve.tokens import estimate
+from serve.tokens import PER_MESSAGE, estimate
 from serve.twins import passage
 
 
@@ -63,6 +63,23 @@ def test_what_passages_leave_over_goes_to_rows_and_history() -> None:
     made = fit(Parts(history, {"orders": rows}, hits(5)), 130, words)
     assert made.passages == hits(5)
     assert len(made.state["orders"]) + len(made.history) == 11  # a quarter each would be 4
+
+
+def test_messages_that_cannot_fit_are_left_out_without_being_counted() -> None:
+    counted: list[str] = []
+
+    def count(content: str) -> int:
+        counted.append(content)
+        return len(content.split())
+
+    history = tuple(Message("user", f"{n} " + text(9)) for n in range(1000))
+    assert newest(history, 10 * (10 + PER_MESSAGE), count) == history[-10:]
+    assert len(counted) <= 11
+    endless = Message("user", " " * 1_000_000)
+    counted.clear()
+    assert newest((*history, endless), 1000, count) == ()
+    assert not counted
+    assert newest(history[:3], 1000, count) == history[:3]
 
 
 def test_a_question_that_does_not_fit_is_refused() -> None:

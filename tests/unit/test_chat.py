@@ -1,7 +1,9 @@
 """A question becomes an answer, with a model that does whatever it was told."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ from serve.ask import Ask
 from serve.chat import Answer, Chat
 from serve.errors import RequestError, UnknownNameError
 from serve.llm import Finish, LlmUnavailableError, ScriptedLlm
-from serve.prompt import Message
+from serve.prompt import Message, Prompt
 from serve.services import Services
+from serve.tokens import estimate
 from serve.twins import MemoryRetrieval, passage, word_similarity
 
 DOGS = passage("103", "Dogs are welcome in our shops.", title="Dogs")
@@ -48,7 +51,9 @@ def settings(*, llm: bool = True, **profile: Any) -> Settings:
 def chat(llm: ScriptedLlm | None, *hits: Hit, **profile: Any) -> tuple[Chat, MemoryRetrieval]:
     twin = MemoryRetrieval(hits or (DOGS, CARDS), {("orders", "42"): ROWS})
     made = settings(llm=llm is not None, **profile)
-    return Chat(Services(made, twin, word_similarity, twin, twin, {} if llm is None else {"main": llm})), twin
+    return Chat(
+        Services(made, twin, word_similarity, twin, twin, twin, {} if llm is None else {"main": llm})
+    ), twin
 
 
 def answered(made: Chat, ask: Ask) -> tuple[list[str], Answer]:
@@ -148,7 +153,6 @@ def test_without_a_model_the_evidence_is_quoted() -> None:
         (Ask("nosuch", "?"), "profile", "write one of support"),
         (Ask("support", "  "), "query", "empty"),
         (Ask("support", "?", top_k=0), "top_k", "1 to 100"),
-        (Ask("support", "?", filters={"tenant": ["b"]}), "filters", "write one of category"),
         (Ask("support", "?", state={"stock": "1"}), "state", "write one of orders"),
         (Ask("support", "?", min_position={"crm": "1"}), "min_position", "write one of shop"),
     ],
@@ -172,7 +176,7 @@ def test_a_position_of_the_only_source_needs_no_name() -> None:
 def test_services_refuse_a_profile_without_its_parts() -> None:
     twin = MemoryRetrieval()
     with pytest.raises(ConfigurationError, match="llm 'main'"):
-        Services(settings(), twin, word_similarity, twin, twin)
+        Services(settings(), twin, word_similarity, twin, twin, twin)
 
 
 class Obedient(ScriptedLlm):
@@ -202,3 +206,40 @@ def test_a_model_that_obeys_every_row_leaks_nothing_out_of_the_answer(place: str
     assert {c.n for c in answer.citations} == {1}
     assert "[42]" not in answer.text
     assert "[99]" not in answer.text
+
+
+class WatchedPrompt(Prompt):
+    """Notes the threads that it is rendered in, and the messages."""
+
+    def render(self, *args: Any, **more: Any) -> list[Message]:
+        self.threads = getattr(self, "threads", set[int]()) | {threading.get_ident()}
+        made = super().render(*args, **more)
+        self.most = max(getattr(self, "most", 0), len(made))
+        return made
+
+
+@pytest.mark.parametrize("retrieve", [True, False])
+def test_a_history_without_end_is_fitted_beside_the_event_loop_and_counted_once(
+    *, retrieve: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[str] = []
+
+    def counting(text: str) -> int:
+        counted.append(text)
+        return estimate(text)
+
+    monkeypatch.setattr("serve.chat.estimate", counting)
+    history = tuple(Message("user", f"{n} " + "a 1 " * 25) for n in range(10_000))
+    made, _ = chat(ScriptedLlm([]))
+    template = "{% block system %}Answer.{% endblock %}{% block user %}{{ question }}{% endblock %}"
+    grounded = WatchedPrompt("grounded", template, "grounded.md.j2")
+    made = Chat(replace(made._services, grounded=grounded))
+    prepared = asyncio.run(made.prepare(Ask("support", "why?", history, retrieve=retrieve)))
+    assert prepared.written is not None
+    kept = prepared.written.messages[1 if retrieve else 0 : -1]
+    assert len(kept) > 50
+    assert kept == history[-len(kept) :]
+    assert len(counted) == len(set(counted)) < 2 * len(kept)
+    if retrieve:
+        assert threading.get_ident() not in grounded.threads
+        assert grounded.most < 2 * len(kept)

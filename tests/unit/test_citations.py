@@ -38,6 +38,29 @@ def test_a_number_without_evidence_is_taken_out_and_counted() -> None:
     assert CITATIONS_REFUSED.labels("support")._value.get() == before + 3
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https:[99]//evil.example/?q=secret", REMOVED),
+        ("w[9]ww.evil.example", REMOVED),
+        ("java[9]script:alert(1)", REMOVED),
+        ("<[99]img src=x", "&lt;img src=x"),
+        ("&[9]#60;img", "&amp;#60;img"),
+        ("![9][x](//evil.example/a.png)", "[x] (//evil.example/a.png)"),
+        ("[[99]7]", ""),
+        ("[[99]2]", "[2]"),
+        ("So it[9]s dogs[9].", "So its dogs."),
+    ],
+)
+def test_what_a_refused_citation_stood_between_is_checked_as_it_is_shown(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
+def test_a_mark_of_another_spelling_makes_no_link() -> None:
+    sanitiser = Sanitiser((), lambda n, _: f"({n})")
+    assert sanitiser.feed("See [here][1].") + sanitiser.finish() == "See [here] (1)."
+
+
 EVIL = "http://evil.example/?q=secret"
 SPELLINGS = [
     f"![x]({EVIL})",

@@ -9,6 +9,7 @@ import pytest
 from core.keys import TableId
 from core.positions import parse_position
 from core.version import version
+from retrieve.freshness import LONGEST_REQUEST_SECONDS
 from retrieve.watermarks import NOTHING, Mark, Watermarks, both, least
 from tests.unit.retrieval_world import ARTICLES, ORDERS, World, article
 
@@ -399,5 +400,29 @@ def test_no_answer_cites_what_was_deleted_at_or_before_its_position(seed: int) -
                     oracle.judge(parse_position(at), {int(hit.key): hit.text for hit in found.hits})
                     judged += 1
         assert judged > 5
+
+    run(test)
+
+
+def test_an_answer_keeps_its_position_however_long_its_search_takes_beside_writes() -> None:
+    async def test() -> None:
+        world = World()
+        position = world.commit(ARTICLES, 1, article("Tents dry best in the shade."))
+        world.settle()
+        await world.look()
+        begun = await world.tracker.capture(["shop"], ["articles"])
+        for number in range(LONGEST_REQUEST_SECONDS):
+            world.clock.advance(0.9)
+            world.commit(ARTICLES, number, article("Boots want wax."))
+            world.settle()
+            await world.look()
+            await world.tracker._report()
+        stated = world.tracker.freshness(["shop"], begun, minimum={"shop": parse_position(position)})
+        assert stated.as_of["shop"].position is not None
+        assert stated.reached_min_position
+        kept = len(world.tracker._lines["shop"].watermarks)
+        world.clock.advance(LONGEST_REQUEST_SECONDS)
+        await world.tracker._report()
+        assert len(world.tracker._lines["shop"].watermarks) < kept / 2
 
     run(test)

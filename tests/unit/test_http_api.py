@@ -83,7 +83,7 @@ def request(
 ) -> httpx2.Response:
     over = over or twin()
     services = Services(
-        settings(), over, word_similarity, over, over, {"main": llm or ScriptedLlm(["Yes [1]."])}
+        settings(), over, word_similarity, over, over, over, {"main": llm or ScriptedLlm(["Yes [1]."])}
     )
 
     async def run() -> httpx2.Response:
@@ -353,6 +353,15 @@ def test_errors_have_their_status(error: TailraceError, status: int, kind: str) 
     assert response.headers.get("x-should-retry") == ("false" if status == 500 else None)
 
 
+@pytest.mark.parametrize(
+    ("wait", "told"), [(float("inf"), "3600"), (1e300, "3600"), (float("nan"), "1"), (-5.0, "1")]
+)
+def test_a_wait_of_any_length_is_told_as_one_that_clients_can_keep(wait: float, told: str) -> None:
+    response = request("POST", "/v1/search", SEARCH, over=twin(error=TransientError("x", retry_after=wait)))
+    assert problem(response, 503)
+    assert response.headers["retry-after"] == told
+
+
 def test_a_bug_of_ours_is_a_problem_that_says_nothing_of_our_inside() -> None:
     over = twin(error=ValueError("secret"))  # no TailraceError
     found = problem(request("POST", "/v1/search", SEARCH, over=over), 500)
@@ -385,3 +394,49 @@ def test_a_callers_request_id_is_kept_if_it_is_a_plain_word() -> None:
     assert request("GET", "/v1/models", headers={"x-request-id": "abc-1"}).headers["x-request-id"] == "abc-1"
     made = request("GET", "/v1/models", headers={"x-request-id": "a b"})
     assert len(made.headers["x-request-id"]) == 32
+
+
+def test_generations_are_listed_with_what_answers_and_what_is_astray() -> None:
+    made = request("GET", "/v1/generations").json()
+    assert [(one["number"], one["role"], one["answers"], one["documents"]) for one in made["data"]] == [
+        (1, "live", True, 3),
+        (2, "candidate", False, None),
+    ]
+    assert made["strays"] == ["shop-articles-g9"]
+
+
+def test_a_comparison_comes_as_lines_of_steps_and_a_result() -> None:
+    body = {"questions": [{"query": "dogs", "expected": [103, "7"]}], "top_k": 5, "limit": 1}
+    answer = request("POST", "/v1/generations/articles/compare", body)
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    step, result = (json.loads(line) for line in answer.text.splitlines())
+    assert step == {"step": {"what": "documents", "done": 0, "total": 3}}
+    found = result["result"]
+    assert (found["missing"], found["overlap"]) == ({"count": 1, "keys": ["101"]}, 1.0)
+    assert found["candidate"]["recall"] == 0.5
+    assert found["questions"][0]["candidate"] == ["103"]
+    bare = request("POST", "/v1/generations/articles/compare", {})
+    assert json.loads(bare.text.splitlines()[-1])["result"]["live"]["recall"] is None
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "said"),
+    [
+        ("nothing", {}, 404, "write one of articles"),
+        ("articles", {"number": 9}, 404, "write one of 2"),
+        ("articles", {"number": 0}, 422, "number"),
+        ("articles", {"questions": [{"query": " "}]}, 422, "query"),
+        ("articles", {"questions": [{"query": "x"}] * 501}, 422, "questions"),
+        ("articles", {"k": 5}, 422, "k is unknown"),
+    ],
+)
+def test_a_comparison_that_cannot_begin_is_a_problem(
+    path: str, body: dict[str, Any], status: int, said: str
+) -> None:
+    found = problem(request("POST", f"/v1/generations/{path}/compare", body), status)
+    assert said in found["detail"]
+
+
+def test_a_comparison_while_the_index_is_away_is_unavailable() -> None:
+    away = twin(error=TransientError("the index is away"))
+    problem(request("POST", "/v1/generations/articles/compare", {}, over=away), 503)

@@ -36,7 +36,7 @@ def using(work: Callable[[openai.AsyncOpenAI], Awaitable[None]], llm: Llm | None
             [passage("103", "Dogs are welcome in our shops.", title="Dogs")], {("orders", "42"): ({"id": 1},)}
         )
         made = llm or ScriptedLlm(["Yes, ", "they are [1]."])
-        app = create_app(Services(SETTINGS, twin, word_similarity, twin, twin, {"main": made}))
+        app = create_app(Services(SETTINGS, twin, word_similarity, twin, twin, twin, {"main": made}))
         server = await serve_http(app, "127.0.0.1", 0)
         try:
             address = f"http://127.0.0.1:{server.port}/v1/"

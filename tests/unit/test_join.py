@@ -93,6 +93,18 @@ def test_an_older_row_waits_and_then_is_cited_with_the_newest_passage() -> None:
     assert joined(replace(older, deleted=True), progress=9, waited=True) is Verdict.DELETED
 
 
+@pytest.mark.parametrize(
+    "change", [{"tenant": "b"}, {"groups": ["board"]}, {"published": False}, {"published": "maybe"}]
+)
+def test_an_older_row_that_was_not_the_callers_is_never_shown_beside_a_newer_passage(
+    change: dict[str, Json],
+) -> None:
+    older = replace(ROW, version=9, columns={**COLUMNS, **change})
+    assert joined(older, progress=9) is Verdict.BEHIND
+    assert joined(older, progress=9, waited=True) is Verdict.WITHDRAWN
+    assert joined(older, progress=10) is Verdict.WITHDRAWN
+
+
 def test_a_newer_row_makes_the_passage_stale() -> None:
     assert joined(replace(ROW, version=11, columns={**COLUMNS, "body": "new"})) is Verdict.STALE
 

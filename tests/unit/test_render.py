@@ -1,8 +1,9 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from core.errors import ConfigurationError, ContractError
+from core.errors import ConfigurationError, ContractError, LimitError
 from core.keys import RowKey
 from core.settings import DocumentSettings
 from core.state import Json, StateRow
@@ -153,6 +154,23 @@ def test_an_access_list_is_text_or_texts_and_null_is_nobody() -> None:
 def test_metadata_is_plain(value: Json) -> None:
     with pytest.raises(ContractError, match="metadata"):
         rendered(row(category=value), metadata=["category"])
+
+
+@pytest.mark.parametrize("value", ["x" * 1025, ["short", "x" * 1025], list(range(101))])
+def test_metadata_is_short_since_every_chunk_carries_it(value: Json) -> None:
+    with pytest.raises(LimitError, match=r"row 7: metadata: column 'category' .* each chunk"):
+        rendered(row(category=value), metadata=["category"])
+
+
+@pytest.mark.parametrize("value", ["x" * 1024, ["x" * 1024, 7, None], list(range(100))])
+def test_metadata_up_to_its_limit_is_carried(value: Json) -> None:
+    assert rendered(row(category=value), metadata=["category"]).metadata == {"category": value}
+
+
+def test_a_column_may_have_any_name() -> None:
+    odd: dict[str, Json] = {"self": 1, "args": 2, "class": 3, "not a name": 4}
+    made = replace(row(), columns={**COLUMNS, **odd})
+    assert rendered(made, where="published").text
 
 
 def test_columns_are_all_that_the_document_is_made_of() -> None:

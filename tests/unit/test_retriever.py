@@ -10,8 +10,10 @@ from uuid import UUID
 import pytest
 
 from core.errors import ContractError, LimitError, PermanentError, TransientError
-from core.state import Json
+from core.keys import RowKey
+from core.state import Json, StateRow
 from core.topics import collection_name
+from core.version import version
 from embed.encoder import HashingEncoder
 from embed.index import Collection, Index
 from embed.memory_index import MemoryCollection, MemoryIndex
@@ -19,6 +21,8 @@ from embed.model import Candidate, Manifest, Scope, Sparse, Vector
 from retrieve.model import Evidence
 from retrieve.search import encode_query
 from tests.unit.retrieval_world import ARTICLES, EVERYBODY, ORDERS, PRODUCTS, World, article
+
+Ranked = list[list[Candidate]]
 
 LONG = " ".join(f"paragraph {n} talks of matter{n} and nothing else at all today." for n in range(12))
 
@@ -155,6 +159,24 @@ def _canonical(world: World, key: str) -> bytes:
     return made.canonical
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_row_under_a_renamed_key_is_found_beside_the_grave_of_its_old_one(first: int) -> None:
+    async def test() -> None:
+        world = World()
+        columns = {**article("Tents dry best in the shade."), "id": 1, "uid": 1}
+        rows = [
+            StateRow(RowKey.of({"uid": 1}), version(1, 0), columns),
+            StateRow(RowKey.of({"id": 1}), version(1, 1), {}, deleted=True),
+        ]
+        topic = world.view.topic(ARTICLES)
+        for offset, row in enumerate((rows[first], rows[1 - first])):
+            world.pipelines["articles"].apply([world.renderers["articles"].render(row)])
+            world.view.take(topic, world.reader.tables[topic].apply(0, offset, row))
+        assert keys(await world.ask("dry tents")) == ["1"]
+
+    run(test)
+
+
 def test_the_search_goes_deeper_until_enough_count() -> None:
     async def test() -> None:
         world = World()
@@ -203,9 +225,9 @@ def test_a_document_that_changes_during_the_search_is_searched_again_once() -> N
     async def test() -> None:
         searches = []
 
-        def search(inner: Callable[..., list[Candidate]], *args: Any) -> list[Candidate]:
+        def search(inner: Callable[..., Ranked], *args: Any) -> Ranked:
             found = inner(*args)
-            searches.append(len(found))
+            searches.append(len(found[0]))
             if len(searches) == 1:  # the edit lands between the search and the reading of manifests
                 world.commit(ARTICLES, 1, article("Tents are red now."))
                 world.resolve_all()
@@ -213,7 +235,7 @@ def test_a_document_that_changes_during_the_search_is_searched_again_once() -> N
                 world.apply_all()
             return found
 
-        world = meddled(search_dense=search)
+        world = meddled(search=search)
         world.commit(ARTICLES, 1, article("Tents are green."))
         world.settle()
         [hit] = (await world.ask("tents")).hits
@@ -226,11 +248,11 @@ def test_chunks_on_their_way_cost_no_second_search_and_are_not_cited() -> None:
     async def test() -> None:
         searches = []
 
-        def search(inner: Callable[..., list[Candidate]], *args: Any) -> list[Candidate]:
+        def search(inner: Callable[..., Ranked], *args: Any) -> Ranked:
             searches.append(1)
             return inner(*args)
 
-        world = meddled(search_dense=search)
+        world = meddled(search=search)
         world.commit(ARTICLES, 1, article("Tents are green."))
         world.settle()
         pipeline = world.pipelines["articles"]
@@ -277,7 +299,7 @@ def test_a_collection_that_vanishes_in_mid_request_is_resolved_anew_once() -> No
     async def test() -> None:
         calls = []
 
-        def gone(inner: Callable[..., list[Candidate]], *args: Any) -> list[Candidate]:
+        def gone(inner: Callable[..., Ranked], *args: Any) -> Ranked:
             calls.append(1)
             if len(calls) == 1:
                 world.index.drop(collection_name("shop", "articles", 1))
@@ -285,7 +307,7 @@ def test_a_collection_that_vanishes_in_mid_request_is_resolved_anew_once() -> No
                 world.index.open("gone")  # raises as an adapter does
             return inner(*args)
 
-        world = meddled(search_sparse=gone)
+        world = meddled(search=gone)
         world.commit(ARTICLES, 1, article("Tents are green."))
         world.settle()
         world.pipelines["articles"] = world.generation("articles", world.settings.documents["articles"], 2)
@@ -368,19 +390,22 @@ def test_no_question_or_filter_shows_another_tenants_rows() -> None:
 
 
 def _everything(
-    inner: Callable[..., list[Candidate]], query: Vector | Sparse, scope: Scope, filters: Any, limit: int
-) -> list[Candidate]:
+    inner: Callable[..., Ranked], queries: Sequence[Vector | Sparse], scope: Scope, filters: Any, limit: int
+) -> Ranked:
     """An index whose scope filter was removed."""
     collection = inner.__self__  # type: ignore[attr-defined]  # a bound method
     assert isinstance(collection, MemoryCollection)
     groups = frozenset({"all", "board"})
-    found = [c for tenant in TENANTS for c in inner(query, Scope(tenant, groups), filters, limit)]
-    return sorted(found, key=lambda c: -c.score)[:limit]
+    each = [inner(queries, Scope(tenant, groups), filters, limit) for tenant in TENANTS]
+    return [
+        sorted((c for found in of_query for c in found), key=lambda c: -c.score)[:limit]
+        for of_query in zip(*each, strict=True)
+    ]
 
 
 def test_the_join_alone_keeps_tenants_apart() -> None:
     async def test() -> None:
-        world = meddled(search_dense=_everything, search_sparse=_everything)
+        world = meddled(search=_everything)
         fill(world)
         wrong, seen = await foreign(world, 60)
         assert wrong == 0
@@ -395,7 +420,7 @@ def test_the_index_filter_alone_keeps_tenants_apart() -> None:
     async def test() -> None:
         asked: list[Scope] = []
 
-        def note(inner: Callable[..., list[Candidate]], *args: Any) -> list[Candidate]:
+        def note(inner: Callable[..., Ranked], *args: Any) -> Ranked:
             asked.append(args[1])
             return inner(*args)
 
@@ -403,7 +428,7 @@ def test_the_index_filter_alone_keeps_tenants_apart() -> None:
             # The join sees manifests that always match: only the search's own filter is left.
             return {k: replace(m, tenant=asked[-1].tenant, groups=None) for k, m in inner(ids).items()}
 
-        world = meddled(search_dense=note, search_sparse=note, manifests=anybodys)
+        world = meddled(search=note, manifests=anybodys)
         fill(world)
         wrong, seen = await foreign(world, 60)
         assert wrong == 0
@@ -431,6 +456,31 @@ def test_documents_of_others_and_absent_ones_look_the_same() -> None:
             await retriever.document("nothing", "1", scope)
         assert await retriever.state_entry("orders", "0", scope) == ({"id": 0, "status": "x"},)
         assert await retriever.state_entry("orders", "999", scope) == ()
+
+    run(test)
+
+
+def test_a_row_that_was_anothers_is_not_shown_while_the_view_is_behind_the_index() -> None:
+    async def test() -> None:
+        others = "Plans of others about tents."
+        for before in (article(others, "b"), article(others, groups=["board"])):
+            world = World()
+            world.commit(ARTICLES, 1, before)
+            world.settle()
+            world.commit(ARTICLES, 1, article("Harmless words about tents."))
+            world.resolve_all()
+            world.apply_all()
+            scope = Scope("a", EVERYBODY)
+            assert (await world.ask("tents")).hits == ()
+            with pytest.raises(TransientError, match="not read yet"):
+                await world.retriever.document("articles", "1", scope)
+            asking = asyncio.create_task(world.retriever.document("articles", "1", scope))
+            await asyncio.sleep(0.02)
+            world.read_all()
+            await world.reader.tell()
+            found = await asking
+            assert found is not None
+            assert found.row["body"] == "Harmless words about tents."
 
     run(test)
 

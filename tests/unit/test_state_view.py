@@ -5,10 +5,12 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from structlog.testing import capture_logs
 
 from core.clock import SystemClock
-from core.errors import TransientError
+from core.errors import ConfigurationError, TransientError
 from core.keys import RowKey, TableId
+from core.metrics import STATE_UNREADABLE
 from core.settings import StateView as ViewSettings
 from core.state import Progress, Removed, StateRow, Truncate, encode_state, encode_tombstone
 from core.topics import TopicSpec, state_topic
@@ -96,6 +98,47 @@ def test_it_loads_what_stands_and_follows_what_comes(brokers: list[str]) -> None
     run(brokers, test)
 
 
+def test_a_record_that_cannot_be_read_is_passed_counted_and_named(brokers: list[str]) -> None:
+    async def test(view: StateView, producer: AIOKafkaProducer) -> None:
+        before = STATE_UNREADABLE.labels(TOPIC)._value.get()
+        await send(producer, row(1, 1, 7))
+        strays: list[tuple[bytes | None, bytes | None]] = [
+            (b"stray", b"hello"),
+            (None, b"hello"),
+            (_key(1), None),
+            (_key(1), b'{"f":1,"v":-1}'),
+        ]
+        for key, value in strays:
+            await producer.send_and_wait(TOPIC, value, key=key, partition=0)
+        await send(producer, row(2, 2, 7), Progress(2))
+        with capture_logs() as logs:
+            await view.start()
+            assert await view.wait_for(lambda: view.ready, soon())
+        assert [one["id"] for one in view.entry("by_customer", "7", Scope(None))] == [2, 1]
+        assert STATE_UNREADABLE.labels(TOPIC)._value.get() == before + 4
+        told = [(one["topic"], one["partition"], one["offset"]) for one in logs if "todo" in one]
+        assert told == [(TOPIC, 0, offset) for offset in (1, 2, 3, 4)]
+
+    run(brokers, test)
+
+
+def test_a_record_of_a_newer_release_ends_the_view_and_is_named(brokers: list[str]) -> None:
+    async def main() -> None:
+        failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        view = StateView("app", brokers, [TABLE], VIEWS, on_error=failed.set_result)
+        producer = AIOKafkaProducer(bootstrap_servers=brokers)
+        await producer.start()
+        await producer.send_and_wait(TOPIC, b'{"f":99,"v":1}', key=_key(1), partition=1)
+        await producer.stop()
+        await view.start()
+        failure = await asyncio.wait_for(failed, 20)
+        await view.stop()
+        assert isinstance(failure, ConfigurationError)
+        assert f"{TOPIC}, partition 1, offset 0" in str(failure)
+
+    asyncio.run(main())
+
+
 def test_a_wait_ends_at_its_deadline(brokers: list[str]) -> None:
     async def test(view: StateView, producer: AIOKafkaProducer) -> None:
         await view.start()
@@ -121,6 +164,19 @@ def test_keys_are_found_as_people_write_them(brokers: list[str]) -> None:
         assert await view.wait_for(lambda: view.row(TABLE, _key(7)) is not None, soon())
         assert view.key_of(TABLE, "7") == RowKey.of({"id": 7})
         assert view.key_of(TABLE, "42") == RowKey.of({"id": "42"})
+
+    run(brokers, test)
+
+
+def test_a_number_too_large_for_its_column_is_no_key(brokers: list[str]) -> None:
+    async def test(view: StateView, producer: AIOKafkaProducer) -> None:
+        await send(producer, row(1.5, 1, 7))
+        await view.start()
+        assert await view.wait_for(lambda: view.ready, soon())
+        assert view.key_of(TABLE, "2") == RowKey.of({"id": 2.0})
+        for text in ("9" * 400, "9" * 5000, "[" * 3000):
+            found = view.key_of(TABLE, text)
+            assert found is None or view.row(TABLE, found.canonical) is None
 
     run(brokers, test)
 
