@@ -364,6 +364,11 @@ class Reindex(Section):
     max_missing: NonNegativeInt = 0
     """Most documents that answer now and are not in the new generation."""
 
+    max_extra: NonNegativeInt | None = None
+    """Most documents of the new generation that do not answer now; by default they are counted and not
+    judged, for a wider `where` makes them on purpose. Where `where` stays, one is a row that was deleted and
+    has come back: write 0."""
+
     max_different: NonNegativeInt = 0
     """Most documents whose row versions still differ after a while, though both follow the log."""
 
@@ -372,7 +377,9 @@ class Settings(Section):
     """`tailrace.yaml`, whole. Names in one section that point into another are checked here."""
 
     app: Name
-    """Prefix of topics, consumer groups and collections."""
+    """Prefix of topics, consumer groups and collections. Of two apps on one broker or index, neither may be
+    the other's beginning before a `-`: document `prod-articles` of `shop` and document `articles` of
+    `shop-prod` would share their names."""
 
     log: Annotated[EmbeddedLog | KafkaLog, Field(discriminator="kind")] = EmbeddedLog()
     index: Annotated[EdgeIndex | QdrantIndex | MemoryIndexSettings, Field(discriminator="kind")] = EdgeIndex()
@@ -417,6 +424,16 @@ class Settings(Section):
                         f"profiles.{name}: {item!r} is not in {section}:"
                         f" write one of {', '.join(sorted(known[section])) or '(none defined)'}"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _index_lives_no_longer_than_its_log(self) -> Self:
+        if isinstance(self.log, EmbeddedLog) and isinstance(self.index, QdrantIndex):
+            raise ValueError(  # noqa: TRY004 - pydantic's way to refuse
+                "log.kind embedded is gone when the process ends, and an index on a Qdrant server would stay"
+                " without the log that made it: write `log: {kind: kafka, brokers: [host:9092]}`,"
+                " or `index: {kind: edge}`"
+            )
         return self
 
     def tables(self) -> list[TableId]:

@@ -4,6 +4,7 @@ What is configured, recorded and stored goes in; what to make, run, point and dr
 what to tell the operator, in plain words.
 """
 
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -64,13 +65,16 @@ def plan_generations(
     committed: Collection[tuple[str, int]],
     app: str,
     now: int,
+    covered: Mapping[tuple[str, int], int] | None = None,
 ) -> GenerationPlan:
     """Decide what a start does.
 
     `collections`: those that exist in the index. `committed`: generations (document, number) whose
     consumer group has committed anything: without their collection they are lost, for the log would
-    not be read again under the same number.
+    not be read again under the same number. `covered`: how many records of the log a generation has
+    covered, as far as is known: of several that could answer for a lost one it is the fullest.
     """
+    covered = covered or {}
     run: list[Generation] = []
     make: list[Generation] = []
     point: list[Pointer] = []
@@ -94,14 +98,11 @@ def plan_generations(
             run.append(live)
             said += waiting(registry, live, frozen)
             continue
-        spare = [one for one in run if one.document == name and not differences(one.frozen, frozen)]
-        if spare:
-            point.append(Pointer(name, spare[-1].number, None, now))
+        spare = _spare([one for one in run if one.document == name], live, frozen, covered)
+        if spare is not None:
+            point.append(Pointer(name, spare.number, None, now))
             drop += [] if live is None else [live]
-            said.append(
-                f"document {name}: the index that answered is gone; generation {spare[-1].number}, which is"
-                " built with the configuration of the file, answers"
-            )
+            said.append(_answers_instead(spare, live, frozen, covered))
             continue
         fresh = Generation(name, next_number(name, registry, collections, app), "running", frozen, now)
         run.append(fresh)
@@ -128,6 +129,47 @@ def plan_generations(
     return GenerationPlan(tuple(run), tuple(make), tuple(point), tuple(drop), tuple(said))
 
 
+def _spare(
+    standing: Sequence[Generation],
+    lost: Generation | None,
+    frozen: Frozen,
+    covered: Mapping[tuple[str, int], int],
+) -> Generation | None:
+    """What answers instead of a lost one: the fullest; where nothing is known, what has answered before.
+
+    A candidate that is not known to hold anything is as good as a new generation if it is built with the
+    configuration of the file, and no better.
+    """
+
+    def rank(one: Generation) -> tuple[int, bool, bool, int]:
+        older = lost is not None and one.number < lost.number
+        return (
+            covered.get((one.document, one.number), 0),
+            older,
+            not differences(one.frozen, frozen),
+            one.number,
+        )
+
+    fit = [one for one in standing if any(rank(one)[:3])]
+    return max(fit, key=rank, default=None)
+
+
+def _answers_instead(
+    spare: Generation, lost: Generation | None, frozen: Frozen, covered: Mapping[tuple[str, int], int]
+) -> str:
+    full = covered.get((spare.document, spare.number), 0)
+    least = covered.get((spare.document, lost.number), 1) if lost is not None else 1
+    return (
+        f"document {spare.document}: the index that answered is gone; generation {spare.number}"
+        + (
+            ", which is built with the configuration of the file, answers"
+            if not differences(spare.frozen, frozen)
+            else ", which is built with another configuration than the file's, answers"
+        )
+        + ("" if full >= max(least, 1) else "; answers are incomplete until it has caught up")
+    )
+
+
 def reconcile(
     registry: Registry,
     documents: Collection[str],
@@ -135,12 +177,14 @@ def reconcile(
     collections: Collection[str],
     aliases: Mapping[str, str | None],
     app: str,
+    changed: Collection[tuple[str, int]] = (),
 ) -> list[Action]:
     """What a worker does next so that the index becomes what the topic says.
 
     `documents`: those that this worker is configured for; others are left alone. `followed`: the
     generations (document, number) that it follows now. `aliases`: by document, the collection that
-    its alias points at. Doing any of it twice does no harm.
+    its alias points at. `changed`: those whose recorded configuration is no longer the one that this worker
+    has begun to build them with: they are not followed. Doing any of it twice does no harm.
     """
     actions: list[Action] = []
     for one in registry.generations:
@@ -150,7 +194,9 @@ def reconcile(
         live = registry.live(one.document)
         target = aliases.get(one.document) == one.collection(app)
         if one.status == "running":
-            if not here:
+            if (one.document, one.number) in changed:
+                actions += [Halt(one.document, one.number)] if here else []
+            elif not here:
                 actions.append(Run(one))
             elif live == one and not target:
                 actions.append(Point(one))
@@ -197,6 +243,15 @@ def next_number(name: str, registry: Registry, collections: Collection[str], app
     while collection_name(app, name, number) in collections:
         number += 1
     return number
+
+
+def owned_collections(app: str, documents: Collection[str], collections: Collection[str]) -> list[str]:
+    """Those that are named, whole, as generations of these documents.
+
+    `shop-prod-articles-g3` begins like one of the app `shop`, and belongs to another.
+    """
+    names = "|".join(re.escape(f"{app}-{document}") for document in documents)
+    return [name for name in collections if names and re.fullmatch(rf"(?:{names})-g[0-9]+", name)]
 
 
 def started(

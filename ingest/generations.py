@@ -130,12 +130,20 @@ class Registry:
         return next((one for one in self.of(document) if one.number == number), None)
 
     def live(self, document: str) -> Generation | None:
-        """The one that is to answer: the pointer's; without a pointer the oldest that runs."""
+        """The one that is to answer: the pointer's; without a pointer the oldest that runs.
+
+        Of a pointer at one that was dropped meanwhile counts what answered before it, then the newest
+        older one, then any: None only where nothing runs.
+        """
         running = [one for one in self.of(document) if one.status == "running"]
         pointer = self.pointers.get(document)
-        if pointer is not None:
-            return next((one for one in running if one.number == pointer.live), None)
-        return running[0] if running else None
+        if pointer is None or not running:
+            return running[0] if running else None
+        for number in (pointer.live, pointer.previous):
+            for one in running:
+                if one.number == number:
+                    return one
+        return next((one for one in reversed(running) if one.number < pointer.live), running[0])
 
     def role(self, generation: Generation) -> Role:
         """`candidate` is newer than the live one, `previous` older; both follow the log until dropped."""

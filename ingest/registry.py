@@ -1,8 +1,9 @@
 """Small compacted topics read whole, followed, and written record by record: sources and generations."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -11,9 +12,15 @@ from core.errors import ConfigurationError, TailraceError, TransientError
 from core.retry import Backoff
 from core.telemetry import logger
 from core.topics import generations_topic
-from ingest.generations import Record, Registry, decode_record, registry_of
+from ingest.generations import Generation, Pointer, Record, Registry, decode_record, registry_of
 
 log = logger(__name__)
+
+WISHES: Final = 1000
+"""So many are remembered: many times those that anybody writes between a decision and its record."""
+
+Wish: TypeAlias = tuple[int, Generation | Pointer]
+"""With its offset."""
 
 POLL_MS: Final = 200
 FETCH_WAIT_MS: Final = 25
@@ -60,10 +67,11 @@ class RegistryWriter:
         self._brokers, self._topic = list(brokers), topic
         self._producer: AIOKafkaProducer | None = None
 
-    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> None:
-        """Each acknowledged by all replicas before the next. TransientError if that fails."""
+    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+        """Each acknowledged by all replicas before the next; their offsets. TransientError if that fails."""
+        offsets: list[int] = []
         if not records:
-            return
+            return offsets
         try:
             if self._producer is None:
                 producer = AIOKafkaProducer(
@@ -72,10 +80,12 @@ class RegistryWriter:
                 self._producer = producer
                 await producer.start()
             for key, value in records:
-                await self._producer.send_and_wait(self._topic, value, key, partition=0)
+                sent = await self._producer.send_and_wait(self._topic, value, key, partition=0)
+                offsets.append(int(sent.offset))
         except KafkaError as error:
             await self.stop()  # the next one begins anew: a producer may stay broken
             raise _away(self._topic, self._brokers, error) from error
+        return offsets
 
     async def stop(self) -> None:
         """Safe to call twice."""
@@ -88,13 +98,16 @@ class RegistryTail:
     """What `<app>.generations` says, as it changes: for as many readers in the process as there are.
 
     A broker that is away is waited for, and what was known last stays. So does the last record of a
-    key that a newer release wrote while this one runs.
+    key that a newer release wrote while this one runs. A generation that was dropped stays dropped,
+    whatever is written later: its collection may be gone, and its group would not read the log again.
     """
 
     def __init__(self, app: str, brokers: Sequence[str]) -> None:
         self._brokers, self._topic = list(brokers), generations_topic(app)
         self._records: dict[bytes, Record] = {}
         self._registry = Registry()
+        self._wishes: deque[Wish] = deque(maxlen=WISHES)
+        self._position = 0
         self._moved = asyncio.Condition()
         self._consumer: AIOKafkaConsumer | None = None
         self._task: asyncio.Task[None] | None = None
@@ -103,6 +116,16 @@ class RegistryTail:
     def registry(self) -> Registry:
         """As read last. Another object whenever anything has changed."""
         return self._registry
+
+    @property
+    def position(self) -> int:
+        """The offset after the last record that `registry` knows of."""
+        return self._position
+
+    @property
+    def wishes(self) -> Sequence[Wish]:
+        """The last WISHES generations and pointers written, whatever was written over them since."""
+        return tuple(self._wishes)
 
     async def start(self) -> None:
         """Read all that stands there now, then follow.
@@ -118,7 +141,8 @@ class RegistryTail:
             while await consumer.position(partition) < end:
                 for records in (await consumer.getmany(timeout_ms=POLL_MS)).values():
                     for record in records:
-                        self._take(record.key, record.value)
+                        self._take(record.offset, record.key, record.value)
+            self._position = end
         except KafkaError as error:
             await self.stop()
             raise _away(self._topic, self._brokers, error) from error
@@ -159,19 +183,28 @@ class RegistryTail:
             backoff.reset()
             if batches:
                 for record in (one for records in batches.values() for one in records):
+                    self._position = record.offset + 1
                     try:
-                        self._take(record.key, record.value)
+                        self._take(record.offset, record.key, record.value)
                     except ConfigurationError as error:
                         log.warning("a record of a generation is left aside", why=str(error))
                 self._registry = registry_of(self._records.values())
                 async with self._moved:
                     self._moved.notify_all()
 
-    def _take(self, key: bytes, value: bytes | None) -> None:
+    def _take(self, offset: int, key: bytes, value: bytes | None) -> None:
         if value is None:
             self._records.pop(key, None)
-        else:
-            self._records[key] = decode_record(key, value)
+            return
+        record, known = decode_record(key, value), self._records.get(key)
+        if isinstance(record, Generation | Pointer):
+            self._wishes.append((offset, record))
+        if isinstance(known, Generation) and known.status == "dropped" and record != known:
+            log.warning(
+                "a dropped generation stays dropped", document=known.document, generation=known.number
+            )
+            return
+        self._records[key] = record
 
 
 def _consumer(brokers: Sequence[str]) -> AIOKafkaConsumer:

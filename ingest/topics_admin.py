@@ -257,11 +257,17 @@ class TopicsAdmin:
         """
         with _border(self._brokers):
             futures = self._admin.delete_consumer_groups(list(groups), request_timeout=TIMEOUT_SECONDS)
-            for future in futures.values():
+            for group, future in futures.items():
                 try:
                     future.result()
                 except KafkaException as error:
-                    if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+                    code = error.args[0].code()
+                    if code == KafkaError.NON_EMPTY_GROUP:
+                        raise TransientError(
+                            f"group {group} has members still: a worker follows it, or one was killed and its"
+                            " session has not ended yet; it is forgotten later"
+                        ) from error
+                    if code != KafkaError.GROUP_ID_NOT_FOUND:
                         raise
 
 

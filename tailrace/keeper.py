@@ -7,8 +7,9 @@ threads.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from functools import partial
+from typing import Any, Final, TypeAlias
 
 from core.clock import Clock
 from core.errors import ConfigurationError, TailraceError, TransientError
@@ -19,8 +20,8 @@ from core.telemetry import logger
 from core.topics import alias_name, generations_topic, index_group, state_topic
 from embed.index import Index
 from ingest.agents.index_agent import Indexer
-from ingest.generation_plan import Action, Discard, Halt, Point, Run, reconcile
-from ingest.generations import Aliased, Generation, Record, Registry, encode_record
+from ingest.generation_plan import Action, Discard, Halt, Point, Run, differences, reconcile
+from ingest.generations import Aliased, Frozen, Generation, Record, Registry, encode_record
 from ingest.registry import RegistryTail, RegistryWriter
 from ingest.topics_admin import TopicsAdmin
 from ingest.worker import Worker
@@ -40,6 +41,8 @@ FRESH_SECONDS: Final = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 Key = tuple[str, int]
+Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Not begun yet: one that is cancelled before it begins leaves nothing behind."""
 
 
 class Keeper:
@@ -65,10 +68,12 @@ class Keeper:
         self._acting: dict[str, asyncio.Task[None]] = {}
         self._ended = asyncio.Event()
         self._forgotten: set[Key] = set()
+        self._begun: dict[Key, Frozen] = {}
+        """What this process has begun to build each generation with: half of one index is never another's."""
 
     async def start(self) -> None:
         """Begin to keep; returns at once."""
-        for name, loop in (("keeper", self._keep()), ("reports", self._report())):
+        for name, loop in (("keeper", self._keep), ("reports", self._report)):
             self._loops.append(asyncio.create_task(self._guarded(loop), name=name))
 
     async def stop(self) -> None:
@@ -119,11 +124,32 @@ class Keeper:
     async def _step(self, registry: Registry) -> None:
         collections, aliases = await asyncio.to_thread(self._stored)
         documents, app = self._settings.documents, self._settings.app
-        actions = reconcile(registry, documents, self._worker.following(), collections, aliases, app)
+        followed = self._worker.following()
+        changed = self._changed(registry, followed)
+        actions = reconcile(registry, documents, followed, collections, aliases, app, changed)
         for action in actions:
             self._begin(action)
         await self._confirm(registry, aliases)
         await self._clean(registry, collections)
+
+    def _changed(self, registry: Registry, followed: Collection[Key]) -> set[Key]:
+        """Those whose record says something else than what they were begun with; said, and reported."""
+        changed: set[Key] = set()
+        for one in registry.running():
+            key = (one.document, one.number)
+            if key in followed:
+                self._begun.setdefault(key, one.frozen)
+            names = differences(self._begun.get(key, one.frozen), one.frozen)
+            if names:
+                changed.add(key)
+                why = (
+                    f"{', '.join(names)} of generation {one.number} of {one.document} changed in the record"
+                    " while it was being built: it is not followed; drop it, and start another"
+                )
+                if self._reporter.refused.get(key) != why:
+                    log.error("cannot follow a generation", document=key[0], generation=key[1], why=why)
+                self._reporter.refused[key] = why
+        return changed
 
     def _stored(self) -> tuple[list[str], dict[str, str | None]]:
         """Blocking: the collections, and by document what its alias points at."""
@@ -135,22 +161,21 @@ class Keeper:
         """One thing at a time for a generation; an alias waits beside what else is done."""
         match action:
             case Run(one):
-                name, work = f"{one.document}/{one.number}", self._run(one)
+                name, work = f"{one.document}/{one.number}", partial(self._run, one)
             case Halt(document, number):
-                name, work = f"{document}/{number}", self._worker.remove_indexer(document, number)
+                name, work = f"{document}/{number}", partial(self._worker.remove_indexer, document, number)
             case Discard(one):
-                name, work = f"{one.document}/{one.number}", self._discard(one)
+                name, work = f"{one.document}/{one.number}", partial(self._discard, one)
             case Point(one):
-                name, work = f"{one.document}/alias", self._point(one)
-        if name in self._acting:
-            work.close()
-            return
-        self._acting[name] = asyncio.create_task(self._guarded(self._tried(name, work)), name=name)
+                name, work = f"{one.document}/alias", partial(self._point, one)
+        if name not in self._acting:
+            tried = partial(self._tried, name, work)
+            self._acting[name] = asyncio.create_task(self._guarded(tried), name=name)
 
-    async def _tried(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _tried(self, name: str, work: Work) -> None:
         """A failure that may pass is waited out, and what to do then decided anew."""
         try:
-            await work
+            await work()
         except TransientError as error:
             log.warning("waiting to go on with a generation", generation=name, why=str(error))
             await asyncio.sleep(error.retry_after or FIRST_WAIT)
@@ -160,6 +185,7 @@ class Keeper:
 
     async def _run(self, one: Generation) -> None:
         key = (one.document, one.number)
+        self._begun.setdefault(key, one.frozen)
         try:
             indexer = await asyncio.to_thread(self._made, one)
         except ConfigurationError as error:
@@ -274,10 +300,10 @@ class Keeper:
     async def _write(self, *records: Record) -> None:
         await self._writer.write([encode_record(record) for record in records])
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(self, work: Work) -> None:
         """Whatever is not foreseen ends the process: nothing here dies unheard."""
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - handed to the owner

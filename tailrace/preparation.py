@@ -23,9 +23,9 @@ from core.topics import (
     state_topic,
 )
 from embed.index import Index
-from ingest.generation_plan import plan_generations
-from ingest.generations import Frozen, Generation, Record, Registry, decode_registry, dropped, encode_record
-from ingest.registry import read_registry, write_registry
+from ingest.generation_plan import owned_collections, plan_generations
+from ingest.generations import Frozen, Generation, Record, Registry, dropped, encode_record
+from ingest.registry import RegistryTail, read_registry, write_registry
 from ingest.sources import Observed, decode_source, encode_source, settle
 from ingest.topics_admin import TopicsAdmin, plan_topics, refuse_wrong_topics
 
@@ -98,7 +98,13 @@ async def settle_generations(
     app, topic = settings.app, generations_topic(settings.app)
     registry = await read_generations(app, brokers)
     stored = index.collections()
-    plan = plan_generations(frozen, registry, stored, _lost(app, brokers, registry, stored), app, now)
+    covered = _covered(app, brokers, registry, stored)
+    lost = {
+        (one.document, one.number)
+        for one in registry.running()
+        if one.collection(app) not in stored and covered.get((one.document, one.number))
+    }
+    plan = plan_generations(frozen, registry, stored, lost, app, now, covered)
     await write_registry(brokers, topic, [encode_record(one) for one in plan.make])
     for one in plan.run:
         index.create(one.collection(app), one.frozen.dimensions)
@@ -108,18 +114,21 @@ async def settle_generations(
     return plan.run, plan.said
 
 
-def _lost(
+def _covered(
     app: str, brokers: Sequence[str], registry: Registry, stored: Sequence[str]
-) -> set[tuple[str, int]]:
-    """Generations without a collection whose group has read the log: it would not read it again."""
-    doubtful = [one for one in registry.running() if one.collection(app) not in stored]
+) -> dict[tuple[str, int], int]:
+    """How far each group has read the log, of documents that lack a collection.
+
+    A group that has come somewhere would not read the log again from its beginning.
+    """
+    doubtful = {one.document for one in registry.running() if one.collection(app) not in stored}
     if not doubtful:
-        return set()
+        return {}
     admin = TopicsAdmin(brokers)
     return {
-        (one.document, one.number)
-        for one in doubtful
-        if admin.committed(index_group(app, one.document, one.number))
+        (one.document, one.number): sum(admin.committed(index_group(app, one.document, one.number)).values())
+        for one in registry.running()
+        if one.document in doubtful
     }
 
 
@@ -140,13 +149,20 @@ def _point_and_drop(app: str, index: Index, registry: Registry, configured: Mapp
 
 async def read_generations(app: str, brokers: Sequence[str]) -> Registry:
     """Everything that the generations topic says now."""
-    return decode_registry(await read_registry(brokers, generations_topic(app)))
+    tail = RegistryTail(app, brokers)
+    await tail.start()
+    await tail.stop()
+    return tail.registry
 
 
 def forget_strays(app: str, index: Index, run: Sequence[Generation]) -> None:
-    """Drop collections of ours that no running generation owns: what a log that is gone left behind."""
-    owned = {generation.collection(app) for generation in run}
-    for name in index.collections():
-        if name.startswith(f"{app}-") and name not in owned:
+    """Drop collections of these documents that no running generation owns: what a log now gone left behind.
+
+    `run` names every configured document. Nothing else in the index is touched.
+    """
+    keep = {generation.collection(app) for generation in run}
+    documents = {generation.document for generation in run}
+    for name in owned_collections(app, documents, index.collections()):
+        if name not in keep:
             log.warning("dropping a collection that no generation owns", collection=name)
             index.drop(name)

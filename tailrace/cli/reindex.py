@@ -12,6 +12,7 @@ from tailrace.cli.reindex_plan import plan
 
 if TYPE_CHECKING:
     from core.settings import Settings
+    from ingest.generations import Pointer
     from retrieve.compare import Comparison
     from tailrace.reindex.control import Control
 
@@ -150,7 +151,8 @@ def promote(
     from tailrace.reindex import decide
 
     async def body(control: "Control", settings: "Settings") -> None:
-        pointer = decide.promotion(control.registry, document, control.now())
+        before = control.registry
+        pointer = decide.promotion(before, document, control.now())
         candidate = control.registry.find(document, pointer.live)
         if candidate is None:
             raise ValueError("a candidate that is not recorded")
@@ -164,8 +166,8 @@ def promote(
                 say("nothing was changed; --force promotes all the same")
                 raise typer.Exit(DIFFERS)
         await control.drained(candidate, timeout)
-        moved = await control.move(decide.promotion(control.registry, document, control.now()), timeout)
-        _said(moved, as_json=as_json)
+        judged = decide.compared(before, control.registry, pointer, control.now())
+        await _moved(control, judged, timeout, as_json=as_json)
 
     _run(config, body)
 
@@ -178,8 +180,8 @@ def rollback(
     from tailrace.reindex import decide
 
     async def body(control: "Control", _: "Settings") -> None:
-        moved = await control.move(decide.rollback(control.registry, document, control.now()), timeout)
-        _said(moved, as_json=as_json)
+        pointer = decide.rollback(control.registry, document, control.now())
+        await _moved(control, pointer, timeout, as_json=as_json)
 
     _run(config, body)
 
@@ -247,6 +249,7 @@ def _gate(settings: "Settings", found: "Comparison") -> list[str]:
         settings.reindex,
         missing=found.missing.count,
         different=found.different.count,
+        extra=found.extra.count,
         overlap=found.overlap,
         recall=found.candidate.recall,
     )
@@ -258,8 +261,16 @@ def _plain(found: "Comparison") -> dict[str, Any]:
     return asdict(found)
 
 
-def _said(moved: Any, *, as_json: bool) -> None:
-    pointer = moved.pointer
+async def _moved(control: "Control", pointer: "Pointer", timeout: float, *, as_json: bool) -> None:  # noqa: ASYNC109 - a plain limit
+    import asyncio
+
+    try:
+        moved = await control.move(pointer, timeout)
+    except asyncio.CancelledError:
+        live = control.registry.live(pointer.document)
+        answers = "" if live is None else f", generation {live.number} goes on answering"
+        say(f"interrupted: the wish for generation {pointer.live} was taken back{answers}")
+        raise
     say(
         f"{pointer.document}: generation {pointer.live} answers ({moved.milliseconds} ms); generation"
         f" {pointer.previous} follows the log until"

@@ -10,6 +10,7 @@ from core.topics import alias_name
 from embed.index import Index
 from embed.indexes import bm25
 from embed.model import Scope
+from ingest.generation_plan import owned_collections
 from ingest.generations import Generation, Registry
 from retrieve.compare import Asked, Comparison, Step
 from retrieve.comparing import Comparer
@@ -81,8 +82,8 @@ class IndexedGenerations:
         return live, others[-1]
 
     def _view(self, registry: Registry) -> GenerationsView:
-        prefix = f"{self._app}-"
-        stored = {name for name in self._index.collections() if name.startswith(prefix)}
+        documents = {one.document for one in registry.generations}
+        stored = set(owned_collections(self._app, documents, self._index.collections()))
         shown: list[GenerationView] = []
         for one in registry.generations:
             collection = one.collection(self._app)

@@ -14,7 +14,7 @@ from core.errors import ConfigurationError, TransientError
 from core.keys import TableId
 from core.settings import KafkaLog, Settings
 from core.topics import generations_topic, index_group, state_topic
-from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, encode_record
+from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, dropped, encode_record
 from ingest.registry import RegistryTail, RegistryWriter
 from ingest.topics_admin import Bounds, TopicsAdmin
 from tailrace.adapters import load_encoders
@@ -22,6 +22,9 @@ from tailrace.reindex import decide
 from tailrace.reindex.progress import Progress, progress
 
 DRAIN_STEP_SECONDS: Final = 0.25
+
+SETTLING_SECONDS: Final = 0.5
+"""So long a wish that came second may stand before its command has taken it back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +117,34 @@ class Control:
             force=force,
             displace=displace,
         )
-        await self._write(step.records)
+        decided = self._tail.position
+        fresh = [one for one in step.records if one.status != "dropped"]
+        if fresh:
+            await self._fenced(document, fresh, decided)
+        # What stands in the way goes when that is settled: what is dropped cannot be taken back.
+        for rival in step.records:
+            if rival not in fresh:
+                await self.drop(document, rival.number)
         return step
 
     async def drop(self, document: str, number: int) -> bool:
-        """As decide.drop; whether anything was to be done."""
+        """As decide.drop; whether anything was to be done.
+
+        A drop cannot be taken back: TransientError says so if it was wished for meanwhile that this
+        generation answers. Then another one does.
+        """
         record = decide.drop(self.registry, document, number)
-        await self._write([] if record is None else [record])
-        return record is not None
+        if record is None:
+            return False
+        await self._write([record])
+        pointer, live = self.registry.pointers.get(document), self.registry.live(document)
+        if pointer is not None and pointer.live == number:
+            raise TransientError(
+                f"somebody else has just wished that generation {number} of {document} answers, and it is"
+                f" dropped: generation {live.number if live else '(none)'} answers; look at"
+                " `tailrace reindex ls`"
+            )
+        return True
 
     async def drained(self, generation: Generation, timeout: float) -> Progress:  # noqa: ASYNC109 - a plain limit
         """Until it is caught up but for a few records. TransientError past `timeout` seconds."""
@@ -141,45 +164,103 @@ class Control:
     async def move(self, pointer: Pointer, timeout: float) -> Moved:  # noqa: ASYNC109 - a plain limit
         """Write the pointer and wait until a worker has moved the alias.
 
-        Past `timeout` seconds the pointer is written back, and TransientError says so.
+        Past `timeout` seconds, and when it is interrupted, the wish is taken back if it is still the
+        last one; TransientError says so, or which other wish has replaced it.
         """
-        document = pointer.document
-        before = self.registry.pointers.get(document)
+        document, decided = pointer.document, self._tail.position
+        before = self.registry.pointers.get(document) or Pointer(
+            document, pointer.previous or 0, None, pointer.at
+        )
         began = self._clock.monotonic()
-        await self._write([pointer])
-        deadline = began + timeout
-        while not self._aliased(pointer):
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                await self._write([before or Pointer(document, pointer.previous or 0, None, pointer.at)])
-                raise TransientError(
-                    f"no worker has made generation {pointer.live} of {document} answer within"
-                    f" {timeout:.0f} s: the wish was taken back, generation {pointer.previous} goes on"
-                    " answering."
-                    " Does a worker run? `tailrace reindex status` says when one reported last"
-                )
-            known = self.registry
-            if not self._aliased(pointer):
-                await self._tail.changed(left, known)
+        try:
+            await self._fenced(document, [pointer], decided)
+            await self._followed(pointer, before, began + timeout)
+        except TimeoutError:
+            await self._take_back(pointer, before)
+            raise TransientError(
+                f"no worker has made generation {pointer.live} of {document} answer within"
+                f" {timeout:.0f} s: the wish was taken back, generation {before.live} goes on answering."
+                " Does a worker run? `tailrace reindex status` says when one reported last"
+            ) from None
+        except asyncio.CancelledError:
+            if self.registry.pointers.get(document) != pointer:  # it may be on its way
+                await self._tail.changed(SETTLING_SECONDS)
+            await self._take_back(pointer, before)
+            raise
         return Moved(pointer, round((self._clock.monotonic() - began) * 1000))
 
-    def _aliased(self, pointer: Pointer) -> bool:
-        found = self.registry.aliased.get(pointer.document)
-        # What an earlier wish for the same generation has left says nothing of this one.
-        followed = self.registry.pointers.get(pointer.document) == pointer
-        return followed and found is not None and found.number == pointer.live
+    async def _followed(self, pointer: Pointer, before: Pointer, deadline: float) -> None:
+        """TimeoutError past the deadline, TransientError as soon as it will not be followed any more."""
+        document, superseded = pointer.document, 0.0
+        while True:
+            known = self.registry
+            wish, said = known.pointers.get(document), known.aliased.get(document)
+            if wish is not None and wish.live != pointer.live:
+                now = self._clock.monotonic()
+                superseded = superseded or now
+                if now - superseded < SETTLING_SECONDS:
+                    await self._tail.changed(DRAIN_STEP_SECONDS, known)
+                    continue
+                raise TransientError(
+                    f"the wish that generation {pointer.live} of {document} answers was superseded by"
+                    f" generation {wish.live}: look at `tailrace reindex ls`"
+                )
+            superseded = 0.0
+            target = known.find(document, pointer.live)
+            if target is None or target.status == "dropped":
+                await self._take_back(pointer, before)
+                raise TransientError(
+                    f"somebody else has dropped generation {pointer.live} of {document} meanwhile: the wish"
+                    " was taken back; look at `tailrace reindex ls`"
+                )
+            # What an earlier wish for the same generation has left says nothing of this one.
+            if wish is not None and said is not None and said.number == pointer.live:
+                return
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            await self._tail.changed(left, known)
 
-    async def _write(self, records: Sequence[Record]) -> None:
-        """Recorded on return, and known to `registry`."""
-        await self._writer.write([encode_record(one) for one in records])
-        while not all(_known(known := self.registry, one) for one in records):
-            await self._tail.changed(DRAIN_STEP_SECONDS, known)
+    async def _take_back(self, pointer: Pointer, before: Pointer) -> None:
+        if self.registry.pointers.get(pointer.document) == pointer:
+            await self._write([before])
 
+    async def _fenced(self, document: str, records: Sequence[Generation | Pointer], decided: int) -> None:
+        """Recorded on return, and nobody's wish for this document came in between.
 
-def _known(registry: Registry, record: Record) -> bool:
-    if isinstance(record, Pointer):
-        return registry.pointers.get(record.document) == record
-    return not isinstance(record, Generation) or record in registry.generations
+        `decided`: the position that the decision rests on. Kafka has no compare-and-set; the order of the
+        topic tells who was first, and who was not takes back: TransientError.
+        """
+        offsets = await self._write(records)
+        wishes = [wish for wish in self._tail.wishes if wish[1].document == document]
+        if not any(decided <= at < offsets[-1] and at not in offsets for at, _ in wishes):
+            return
+        back: list[Record] = []
+        for record, offset in zip(records, offsets, strict=True):
+            key = encode_record(record)[0]
+            same = [(at, one) for at, one in wishes if encode_record(one)[0] == key]
+            if same[-1][0] != offset:  # replaced already
+                continue
+            earlier = [one for at, one in same if at < offset]
+            if earlier:
+                gone = [one for one in earlier if isinstance(one, Generation) and one.status == "dropped"]
+                back.append((gone or earlier)[-1])
+            elif isinstance(record, Generation):
+                back.append(dropped(record))
+            else:
+                back.append(Pointer(document, record.previous or 0, None, record.at))
+        await self._write(back)
+        raise TransientError(
+            f"somebody else has just changed what is wished for {document}, and this command's wish was taken"
+            " back: look at `tailrace reindex ls`, run it again"
+        )
+
+    async def _write(self, records: Sequence[Record]) -> list[int]:
+        """Recorded on return, and read up to there; their offsets."""
+        offsets = await self._writer.write([encode_record(one) for one in records])
+        while offsets and self._tail.position <= offsets[-1]:
+            await self._tail.changed(DRAIN_STEP_SECONDS)
+        return offsets
 
 
 def _table(generation: Generation) -> TableId:

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TransientError
 from core.settings import Reindex
 from ingest.generation_plan import differences, started
-from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, dropped
+from ingest.generations import Frozen, Generation, Pace, Pointer, Registry, dropped
 
 UNSEEN_MS: Final = 5 * 60_000
 """Workers report every half a minute: one that has said nothing for so long does not run."""
@@ -17,7 +17,7 @@ UNSEEN_MS: Final = 5 * 60_000
 class Start:
     """What a start writes, and the generation that is followed from then on."""
 
-    records: tuple[Record, ...]
+    records: tuple[Generation, ...]
     generation: Generation
     said: str
 
@@ -104,6 +104,34 @@ def promotion(registry: Registry, document: str, now: int) -> Pointer:
     return Pointer(document, found[-1].number, live.number, now)
 
 
+def compared(before: Registry, registry: Registry, pointer: Pointer, now: int) -> Pointer:
+    """The promotion that was decided on `before` and then judged, if it still is the same one.
+
+    TransientError if either of the two that were compared no longer runs as it did, or another one answers
+    by now: what was judged says nothing of others.
+    """
+    name = pointer.document
+    for number in (pointer.live, pointer.previous or 0):
+        then, found = before.find(name, number), registry.find(name, number)
+        if (
+            found is None
+            or then is None
+            or found.status == "dropped"
+            or differences(then.frozen, found.frozen)
+        ):
+            raise TransientError(
+                f"generation {number} of {name}, which was compared, no longer runs as it did: nothing was"
+                " changed; look at `tailrace reindex ls`, run it again"
+            )
+    live = answering(registry, name)
+    if live.number != pointer.previous:
+        raise TransientError(
+            f"generation {live.number} of {name} answers by now, and generation {pointer.live} was compared"
+            f" with generation {pointer.previous}: nothing was changed; run it again"
+        )
+    return replace(pointer, at=now)
+
+
 def rollback(registry: Registry, document: str, now: int) -> Pointer:
     """What answered before is to answer again. ConfigurationError if it no longer runs."""
     live = answering(registry, document)
@@ -154,7 +182,13 @@ def neglected(registry: Registry, generation: Generation, now: int) -> str | Non
 
 
 def gate(
-    settings: Reindex, *, missing: int, different: int, overlap: float | None, recall: float | None
+    settings: Reindex,
+    *,
+    missing: int,
+    different: int,
+    overlap: float | None,
+    recall: float | None,
+    extra: int = 0,
 ) -> list[str]:
     """Why the candidate may not answer; empty if it may.
 
@@ -166,6 +200,8 @@ def gate(
         why.append(f"{missing} documents are missing (max_missing: {settings.max_missing})")
     if different > settings.max_different:
         why.append(f"{different} documents are of other versions (max_different: {settings.max_different})")
+    if settings.max_extra is not None and extra > settings.max_extra:
+        why.append(f"{extra} documents answer only in the new one (max_extra: {settings.max_extra})")
     for name, found, least in (
         ("overlap", overlap, settings.min_overlap),
         ("recall", recall, settings.min_recall),

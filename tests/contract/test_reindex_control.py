@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT
@@ -16,8 +16,18 @@ from core.keys import TableId
 from core.settings import Settings
 from core.topics import generations_topic, required_topics, state_topic
 from ingest.embedded_log import EmbeddedLog
-from ingest.generations import Aliased, Frozen, Generation, Pace, Pointer, Record, Report, encode_record
-from ingest.registry import RegistryTail, write_registry
+from ingest.generations import (
+    Aliased,
+    Frozen,
+    Generation,
+    Pace,
+    Pointer,
+    Record,
+    Report,
+    dropped,
+    encode_record,
+)
+from ingest.registry import RegistryTail, RegistryWriter, write_registry
 from tailrace.reindex import decide
 from tailrace.reindex.control import Control, configured, pace_of
 
@@ -159,6 +169,110 @@ def test_a_wish_that_no_worker_fulfils_is_taken_back() -> None:
     in_log(test)
 
 
+async def outcome(work: Awaitable[object]) -> str:
+    try:
+        return f"done: {await work}"
+    except TransientError as error:
+        return str(error)
+
+
+def test_of_two_starts_at_once_one_stands_and_the_other_is_told() -> None:
+    async def test(brokers: list[str]) -> None:
+        texts = ["A {{ body }}", "B {{ body }}"]
+        wished = [configured(settings(brokers, text), "articles") for text in texts]
+        async with Control(settings(brokers)) as one, Control(settings(brokers)) as other:
+            said = await asyncio.gather(
+                *(
+                    outcome(control.start("articles", frozen, pace=None, force=False, displace=False))
+                    for control, frozen in zip((one, other), wished, strict=True)
+                )
+            )
+        assert sorted(answer.startswith("done") for answer in said) == [False, True]
+        assert "somebody else has just changed" in said[said[0].startswith("done")]
+        async with Control(settings(brokers)) as control:
+            found = control.registry.find("articles", 2)
+            assert found is not None
+            assert found.frozen == wished[not said[0].startswith("done")]
+
+    in_log(test)
+
+
+def test_a_pace_never_brings_back_what_was_dropped_meanwhile() -> None:
+    async def test(brokers: list[str]) -> None:
+        other = configured(settings(brokers, "NEXT {{ body }}"), "articles")
+        second = replace(FIRST, number=2, frozen=other)
+        await record(brokers, second)
+        async with Control(settings(brokers)) as control:
+            starting = control.start("articles", other, pace=Pace(5.0), force=False, displace=False)
+            control._writer = Late(control._writer, brokers, dropped(second))  # type: ignore[assignment]
+            assert "was taken back" in await outcome(starting)
+            found = control.registry.find("articles", 2)
+            assert found is not None
+            assert found.status == "dropped"
+        await record(brokers, second)  # an older release that knows no better
+        async with Control(settings(brokers)) as control:
+            assert control.registry.running() == [FIRST]
+
+    in_log(test)
+
+
+class Late:
+    """A writer that somebody else is faster than, once."""
+
+    def __init__(self, writer: RegistryWriter, brokers: list[str], *first: Record) -> None:
+        self._writer, self._brokers, self._first = writer, brokers, list(first)
+
+    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+        first, self._first = self._first, []
+        await record(self._brokers, *first)
+        return await self._writer.write(records)
+
+    async def stop(self) -> None:
+        await self._writer.stop()
+
+
+def test_a_promotion_of_what_is_dropped_meanwhile_is_taken_back() -> None:
+    async def test(brokers: list[str]) -> None:
+        second = replace(FIRST, number=2)
+        await record(brokers, second)
+        async with Control(settings(brokers)) as one, Control(settings(brokers)) as other:
+            moving = asyncio.create_task(outcome(one.move(Pointer("articles", 2, 1, 5), 20.0)))
+            dropping = asyncio.create_task(outcome(other.drop("articles", 2)))
+            said = await moving, await dropping
+            assert not any(answer.startswith("done: Moved") for answer in said)
+            await seen(one, lambda: one.registry.pointers["articles"].live == 1)
+            assert one.registry.live("articles") == FIRST
+
+    in_log(test)
+
+
+def test_a_superseded_promotion_leaves_the_other_wish_alone() -> None:
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2), replace(FIRST, number=3))
+        async with Control(settings(brokers)) as control:
+            moving = asyncio.create_task(outcome(control.move(Pointer("articles", 2, 1, 5), 20.0)))
+            await seen(control, lambda: control.registry.pointers["articles"].live == 2)
+            await record(brokers, Pointer("articles", 3, 2, 6))
+            assert "superseded by generation 3" in await moving
+            assert control.registry.pointers["articles"].live == 3
+
+    in_log(test)
+
+
+def test_an_interrupted_promotion_takes_its_wish_back() -> None:
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        async with Control(settings(brokers)) as control:
+            moving = asyncio.create_task(control.move(Pointer("articles", 2, 1, 5), 20.0))
+            await seen(control, lambda: control.registry.pointers["articles"].live == 2)
+            moving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await moving
+            assert control.registry.pointers["articles"] == Pointer("articles", 1)
+
+    in_log(test)
+
+
 def test_ctrl_c_ends_the_waiting_and_not_the_work(tmp_path: Path) -> None:
     async def test(brokers: list[str]) -> None:
         await fill(brokers, 100)  # nobody covers them: it waits
@@ -176,6 +290,25 @@ def test_ctrl_c_ends_the_waiting_and_not_the_work(tmp_path: Path) -> None:
         assert b"Traceback" not in said
         async with Control(settings(brokers)) as control:
             assert [one.number for one in control.registry.running()] == [1, 2]
+
+    in_log(test)
+
+
+def test_ctrl_c_takes_a_rollback_back_and_says_so(tmp_path: Path) -> None:
+    async def test(brokers: list[str]) -> None:
+        answers = Pointer("articles", 2, 1)
+        await record(brokers, replace(FIRST, number=2), answers, Aliased("articles", 2))
+        config = tmp_path / "tailrace.yaml"
+        config.write_text(settings(brokers).model_dump_json(exclude_none=True))
+        command = [sys.executable, "-m", "tailrace", "reindex", "rollback", "articles", "-c", str(config)]
+        async with Control(settings(brokers)) as control:
+            waiting = await asyncio.create_subprocess_exec(*command, stderr=PIPE, stdout=PIPE)
+            await seen(control, lambda: control.registry.pointers["articles"].live == 1)
+            waiting.send_signal(SIGINT)
+            _, said = await waiting.communicate()
+            assert b"the wish for generation 1 was taken back, generation 2 goes on answering" in said
+            assert (waiting.returncode, b"Traceback" in said) == (130, False)
+            await seen(control, lambda: control.registry.pointers["articles"] == answers)
 
     in_log(test)
 

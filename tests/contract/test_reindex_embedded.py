@@ -16,7 +16,7 @@ from embed.indexes.edge import EdgeIndex
 from embed.memory_index import MemoryIndex
 from ingest.embedded_log import EmbeddedLog
 from ingest.generations import Generation, Pace
-from tests.contract.reindex_world import DOCUMENTS, Running, World, eventually, manifest_of, settings
+from tests.contract.reindex_world import DOCUMENTS, Running, World, eventually, frozen, manifest_of, settings
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -57,6 +57,41 @@ async def filled(world: World, run: Running, rows: int = ROWS, document: str = "
     await world.write(*[("c", n, f"text {n} of {document}") for n in range(rows)], table=document)
     await eventually(lambda: world.holds(one), world.missing(one))
     return one
+
+
+def test_a_generation_whose_record_changes_under_it_is_not_followed() -> None:
+    async def test(world: World) -> None:
+        async with world.running() as run:
+            await filled(world, run, 40)
+            two = await world.begin(run.tail.registry, "articles", section={"text": "A {{ body }}"})
+            expected = {n: f"A {text}" for n, text in world.rows["articles"].items()}
+            await eventually(lambda: world.texts(two) == expected, world.missing(two))
+            other = frozen(settings({"articles": {**DOCUMENTS["articles"], "text": "B {{ body }}"}}))
+            await world.record(replace(two, frozen=other["articles"]))
+            await eventually(lambda: ("articles", 2) not in run.worker.following(), "it is followed")
+            await world.record(two)  # taken back: what was built goes on
+            await world.write(("u", 1, "new"))
+            await eventually(lambda: world.texts(two)[1] == "A new", "followed again")
+
+    in_world(test)
+
+
+def test_a_generation_that_is_dropped_as_it_begins_to_answer_gives_way() -> None:
+    async def test(world: World) -> None:
+        async with world.running() as run:
+            one = await filled(world, run, 40)
+            two = await world.begin(run.tail.registry, "articles", section={"text": "A {{ body }}"})
+            await eventually(lambda: len(world.texts(two)) == 40, "built")
+            await world.promote(two, 1)
+            await eventually(lambda: world.answers(two), "answers")
+            await world.drop(two)  # decided by somebody who had not seen the pointer
+            await eventually(lambda: world.answers(one) and not world.stands(two), "the one before answers")
+            await world.write(("c", 900, "fresh"), ("d", 3, None))
+            await eventually(lambda: world.holds(one), world.missing(one))
+        async with world.running() as run:
+            assert (run.said, world.answers(one)) == ((), True)
+
+    in_world(test)
 
 
 def test_a_generation_is_begun_filled_promoted_rolled_back_and_dropped() -> None:

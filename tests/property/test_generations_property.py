@@ -131,7 +131,9 @@ class Shop:
 Operation = tuple[str, str, int]
 operations = st.lists(
     st.tuples(
-        st.sampled_from(["start", "promote", "rollback", "drop", "edit", "lose", "keep", "kill", "up"]),
+        st.sampled_from(
+            ["start", "promote", "rollback", "drop", "race", "edit", "lose", "keep", "kill", "up"]
+        ),
         st.sampled_from(NAMES),
         st.integers(0, 6),
     ),
@@ -159,8 +161,8 @@ def wish(shop: Shop, what: str, document: str, choice: int) -> None:
             back = registry.find(document, pointer.previous or 0) if pointer else None
             if back is not None and back.status == "running":
                 shop.write(Pointer(document, back.number, live.number, 1))
-        case "drop":
-            others = [one for one in running if one != live]
+        case "drop" | "race":  # a race is decided by somebody who has not seen the last pointer
+            others = [one for one in running if one != live or (what == "race" and len(running) > 1)]
             if others:
                 shop.write(dropped(others[choice % len(others)]))
 

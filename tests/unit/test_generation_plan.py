@@ -1,7 +1,7 @@
 """What a start runs, makes, points at, drops and says; and what a worker does next."""
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from core.settings import DocumentSettings, HashingEncoderSettings
 from ingest.generation_plan import (
@@ -31,6 +31,7 @@ def planned(
     stored: Collection[str] = ("shop-articles-g1", "shop-articles-g2"),
     committed: Collection[int] = (1, 2),
     configured: Frozen | None = FROZEN,
+    covered: Mapping[int, int] | None = None,
 ) -> GenerationPlan:
     return plan_generations(
         {} if configured is None else {"articles": configured},
@@ -39,6 +40,7 @@ def planned(
         {("articles", number) for number in committed},
         "shop",
         NOW,
+        {("articles", number): count for number, count in (covered or {}).items()},
     )
 
 
@@ -86,6 +88,24 @@ def test_a_lost_index_is_answered_from_another_that_stands_and_is_the_file_s() -
     assert (numbers(other.run), numbers(other.make), other.drop) == ([2, 3], [3], (ONE,))
 
 
+def test_a_lost_index_is_answered_from_the_fullest_that_stands() -> None:
+    newest = dataclasses.replace(ONE, number=3)  # with the configuration of the file, and just begun
+    records = ONE, TWO, dataclasses.replace(newest, frozen=FROZEN), Pointer("articles", 2, 1)
+    older = dataclasses.replace(ONE, frozen=EDITED)
+    stored = ("shop-articles-g1", "shop-articles-g3")
+    plan = planned(older, *records[1:], stored=stored)  # nothing is known: what has answered before
+    assert (plan.point, plan.drop, plan.make) == ((Pointer("articles", 1, None, NOW),), (TWO,), ())
+    assert plan.said[-1].endswith(
+        "another configuration than the file's, answers; answers are incomplete until it has caught up"
+    )
+    plan = planned(older, *records[1:], stored=stored, covered={1: 40, 2: 1000, 3: 1000})
+    assert plan.point == (Pointer("articles", 3, None, NOW),)
+    assert plan.said[-1].endswith("which is built with the configuration of the file, answers")
+    plan = planned(older, *records[1:], stored=stored, covered={1: 1000, 2: 1000, 3: 40})
+    assert plan.point == (Pointer("articles", 1, None, NOW),)
+    assert plan.said[-1].endswith("another configuration than the file's, answers")
+
+
 def test_what_was_recorded_and_not_yet_made_is_made() -> None:
     plan = planned(ONE, TWO, stored=("shop-articles-g1",), committed=(1,))
     assert (numbers(plan.run), plan.drop) == ([1, 2], ())
@@ -105,6 +125,16 @@ def test_a_document_no_longer_configured_loses_its_indexes() -> None:
 def test_numbers_are_never_used_twice() -> None:
     plan = planned(dropped(ONE), stored=("shop-articles-g2",))
     assert numbers(plan.make) == [3]
+
+
+def test_a_generation_whose_record_changed_under_it_is_not_followed() -> None:
+    registry = registry_of([ONE, TWO])
+    changed = {("articles", 2)}
+    for followed, expected in (({2, 1}, [Halt("articles", 2)]), ({1}, [])):
+        keys = {("articles", number) for number in followed}
+        stored = {"shop-articles-g1", "shop-articles-g2"}
+        aliases = {"articles": "shop-articles-g1"}
+        assert reconcile(registry, ["articles"], keys, stored, aliases, "shop", changed) == expected
 
 
 def next_actions(

@@ -75,7 +75,17 @@ def test_roles_follow_the_pointer_and_nothing_else() -> None:
     assert registry.running() == [TWO, three]
 
 
-def test_a_pointer_at_a_dropped_generation_points_at_none() -> None:
-    registry = read(ONE, dropped(TWO), Pointer("articles", 2, 1))
-    assert registry.live("articles") is None
-    assert registry.role(ONE) == "candidate"
+def test_of_a_pointer_at_a_dropped_generation_counts_what_answered_before() -> None:
+    three, four = dataclasses.replace(TWO, number=3), dataclasses.replace(TWO, number=4)
+    registry = read(ONE, TWO, dropped(three), four, Pointer("articles", 3, 1))
+    assert registry.live("articles") == ONE
+    assert [registry.role(one) for one in registry.generations] == [
+        "live",
+        "candidate",
+        "dropped",
+        "candidate",
+    ]
+    assert read(ONE, TWO, dropped(three), four, Pointer("articles", 3, 3)).live("articles") == TWO
+    assert read(dropped(ONE), TWO, four, Pointer("articles", 1)).live("articles") == TWO
+    assert read(TWO, Pointer("articles", 9)).live("articles") == TWO
+    assert read(dropped(ONE), Pointer("articles", 1)).live("articles") is None

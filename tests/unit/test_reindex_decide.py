@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TransientError
 from core.settings import DocumentSettings, HashingEncoderSettings, Reindex
 from ingest.generations import Aliased, Frozen, Generation, Pace, Pointer, Record, Report, registry_of
 from tailrace.reindex import decide
@@ -101,6 +101,22 @@ def test_promotions_and_rollbacks_go_to_and_fro() -> None:
         decide.promotion(registry_of([one, two, forth]), "articles", NOW)
 
 
+def test_what_was_compared_is_promoted_or_nothing() -> None:
+    one, two, three = generation(1), generation(2, frozen(OTHER)), generation(3)
+    before = registry_of([one, two, LIVE])
+    pointer = decide.promotion(before, "articles", NOW)
+    assert decide.compared(before, before, pointer, NOW + 5) == replace(pointer, at=NOW + 5)
+    newer = registry_of([one, two, three, LIVE])
+    assert decide.compared(before, newer, pointer, NOW).live == 2
+    displaced = registry_of([one, replace(two, status="dropped"), three, LIVE])
+    changed = registry_of([one, replace(two, frozen=frozen()), LIVE])
+    for after in (displaced, changed):
+        with pytest.raises(TransientError, match="generation 2 of articles, which was compared"):
+            decide.compared(before, after, pointer, NOW)
+    with pytest.raises(TransientError, match="was compared with generation 1"):
+        decide.compared(before, registry_of([one, two, three, Pointer("articles", 3)]), pointer, NOW)
+
+
 def test_a_rollback_goes_to_what_answered_before_not_to_the_nearest_number() -> None:
     three = [generation(1), generation(2), generation(3)]
     assert decide.rollback(registry_of([*three, Pointer("articles", 3, 1)]), "articles", NOW).live == 1
@@ -137,6 +153,12 @@ def test_the_gate_says_each_bar_that_was_missed() -> None:
         "recall is 0.890 (min_recall: 0.9)",
     ]
     assert decide.gate(Reindex(max_missing=3), missing=3, different=0, overlap=0.1, recall=None) == []
+    extra = {"missing": 0, "different": 0, "extra": 1}
+    assert decide.gate(Reindex(), **extra, overlap=None, recall=None) == []
+    assert decide.gate(Reindex(max_extra=1), **extra, overlap=None, recall=None) == []
+    assert decide.gate(Reindex(max_extra=0), **extra, overlap=None, recall=None) == [
+        "1 documents answer only in the new one (max_extra: 0)"
+    ]
     [why] = decide.gate(Reindex(min_recall=0.5), missing=0, different=0, overlap=1.0, recall=None)
     assert "no saved question in queries measures it" in why
 
