@@ -17,6 +17,8 @@ OWNER_KEY: Final = "tailrace.owner"
 """Whose connector it is: only what bears our mark may ever be pruned. Connect and the plugins take no
 notice of a key that they do not know."""
 
+_PROFILE: Final = "@"
+
 Action: TypeAlias = Literal["create", "update", "state", "prune", "none"]
 
 
@@ -97,30 +99,50 @@ class Plan:
         return f"{total} change{'' if total == 1 else 's'}: {parts}"
 
 
+def owner_mark(owner: str | None, profile: str | None) -> str | None:
+    """What is written on a connector: `shop`, of a profile `shop@staging`.
+
+    Each profile marks its own, so that none prunes another's. An owner with an `@` is the whole mark;
+    `shop@` is that of no profile.
+    """
+    if owner is None or profile is None or _PROFILE in owner:
+        return None if owner is None else owner.removesuffix(_PROFILE)
+    return f"{owner}{_PROFILE}{profile}"
+
+
+def is_of(mark: str | None, owner: str | None) -> bool:
+    """Whether the mark is this owner's, of whichever profile."""
+    return mark is not None and owner is not None and mark.split(_PROFILE)[0] == owner.split(_PROFILE)[0]
+
+
 def plan(
     desired: Sequence[Desired],
     live: Mapping[str, LiveConnector],
     *,
     owner: str | None = None,
     prune: bool = False,
+    kept: Collection[str] | None = frozenset(),
     password_keys: Mapping[str, Collection[str]] | None = None,
 ) -> Plan:
     """Compare. `owner` marks what is applied; without one nothing is marked and nothing ever pruned.
 
-    `password_keys` are, for each connector class, the keys that its plugin types as PASSWORD.
+    `kept` are connectors that stand in files which are not being applied: no orphans; None if that is not
+    known, so that there are none at all. `password_keys` are, for each connector class, the keys that its
+    plugin types as PASSWORD.
     """
     keys = password_keys or {}
     marked = [_marked(one, owner) for one in desired]
     steps = [_step(one, live.get(one.name), keys) for one in marked]
     named = {one.name for one in desired}
     rest = [connector for name, connector in sorted(live.items()) if name not in named]
-    orphans = [one.name for one in rest if owner is not None and one.config.get(OWNER_KEY) == owner]
+    ours = [one.name for one in rest if owner is not None and one.config.get(OWNER_KEY) == owner]
+    orphans = [] if kept is None else [name for name in ours if name not in kept]
     if prune:
         steps += [Step(name, "prune", state=(live[name].state, "absent")) for name in orphans]
     return Plan(
         steps=tuple(steps),
         orphans=tuple(orphans),
-        foreign=tuple(one.name for one in rest if one.name not in orphans),
+        foreign=tuple(one.name for one in rest if one.name not in ours),
         conflicts=tuple(_conflicts(marked, live, gone=set(orphans) if prune else set())),
     )
 
@@ -172,9 +194,10 @@ def _conflicts(desired: Sequence[Desired], live: Mapping[str, LiveConnector], *,
         theirs = live[one.name].config.get(OWNER_KEY) if one.name in live else None
         ours = one.config.get(OWNER_KEY)
         if theirs is not None and ours is not None and theirs != ours:
+            whole = theirs if _PROFILE in theirs else f"{theirs}{_PROFILE if _PROFILE in ours else ''}"
             said.append(
                 f"connector {one.name} belongs to {theirs!r}, not to {ours!r}: give yours another name,"
-                f" or take it over with --owner {theirs}"
+                f" or take it over with --owner {whole}"
             )
     after = {name: c.config for name, c in live.items() if name not in gone}
     after |= {one.name: one.config for one in desired}
@@ -192,16 +215,19 @@ def _conflicts(desired: Sequence[Desired], live: Mapping[str, LiveConnector], *,
 
 _WHY: Final[Mapping[str, str]] = {
     "slot.name": "a slot has one reader, the other waits for ever",
+    "publication.name": "its tables are for one of the two to say, and whoever drops it silences both",
     "topic.prefix": "they would write into the same topics",
     "database.server.id": "the server throws one of the two off",
 }
 
 
 def _claims(config: Mapping[str, str]) -> list[tuple[str, ...]]:
-    """What only one connector may have. Slot and server id: on one database server."""
+    """What only one connector may have. Slot and server id: on one server; publication: in one database."""
     server = (config.get("database.hostname", ""), config.get("database.port", ""))
     found: list[tuple[str, ...]] = []
     if prefix := config.get("topic.prefix"):
         found.append(("topic.prefix", prefix))
     found += [(key, *server, config[key]) for key in ("slot.name", "database.server.id") if config.get(key)]
+    if publication := config.get("publication.name"):
+        found.append(("publication.name", *server, config.get("database.dbname", ""), publication))
     return found

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from connectors.masking import has_url_password, is_reference, is_secret_key
+from connectors.masking import holds_secret, is_reference, is_secret_key
 from connectors.sql import wrong_heartbeat, wrong_initial_statements, wrong_select
 from connectors.violation import Violation
 
@@ -82,7 +82,7 @@ def _secrets(config: Mapping[str, str]) -> Iterator[Violation]:
     for key, value in config.items():
         if _is_login(key, value):
             continue
-        if (is_secret_key(key) and not is_reference(value)) or has_url_password(value):
+        if (is_secret_key(key) and not is_reference(value)) or holds_secret(value):
             # The value itself is the secret: it is not in the message.
             yield Violation("inline-secret", key, "a literal", want, why)
 

@@ -4,11 +4,15 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from connectors.diff import OWNER_KEY
+from connectors.file import said
 from connectors.live import LiveConnector
-from connectors.masking import has_url_password, is_reference, is_secret_key
+from connectors.masking import holds_secret, is_reference, is_secret_key
 from connectors.spec import ConnectorSpec, spec_of
 from connectors.substitution import connects_own
+from core.errors import ConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,8 @@ class Exported:
 def exported(live: LiveConnector, password_keys: Collection[str] = ()) -> Exported:
     """What `plan` finds equal to the live connector, once the variables hold the same secrets.
 
-    A literal secret becomes `${env:NAME}`; a reference of Connect's own stays one.
+    Raises ConfigurationError for one that no file can say: its name, its class or its tasks.max. A literal
+    secret becomes `${env:NAME}`; a reference of Connect's own stays one.
     """
     variables: dict[str, str] = {}
     config: dict[str, str] = {}
@@ -40,14 +45,21 @@ def exported(live: LiveConnector, password_keys: Collection[str] = ()) -> Export
         else:
             config[key] = connects_own(value)
     state = live.state if live.state in {"paused", "stopped"} else "running"
-    spec = spec_of(live.name, config)
+    try:
+        spec = spec_of(live.name, config)
+    except KeyError:
+        raise ConfigurationError("it has no connector.class") from None
+    except ValidationError as error:
+        raise ConfigurationError(f"no file can say it: {said(error, ConnectorSpec)}") from None
+    except ValueError:
+        raise ConfigurationError("no file can say its tasks.max: it is no whole number") from None
     spec = spec.model_copy(update={"state": state})
     return Exported(spec, variables, tuple(_notes(spec, variables)))
 
 
 def _is_literal_secret(key: str, value: str, password_keys: Collection[str]) -> bool:
     secret = is_secret_key(key) or key in password_keys
-    return bool(value) and ((secret and not is_reference(value)) or has_url_password(value))
+    return bool(value) and ((secret and not is_reference(value)) or holds_secret(value))
 
 
 def _variable(connector: str, key: str) -> str:

@@ -15,7 +15,7 @@ alone under its key."""
 
 _SECRET_KEY = re.compile(
     r"password|passphrase|passwd|secret|token|credential|jaas|api[._-]?key|access[._-]?key|private[._-]?key"
-    r"|sas\.key|basic\.auth\.user\.info",
+    r"|sas\.key|keystore\.key$|basic\.auth\.user\.info",
     re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(
@@ -25,9 +25,13 @@ _NOT_SECRET = re.compile(
 )
 _REFERENCE = re.compile(r"\$?\$\{[A-Za-z][A-Za-z0-9_-]*:[^}]+\}")
 _URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
+)
 _ASSIGNED = re.compile(
-    r"(?P<key>[\w.-]*(?:password|passphrase|secret|token|api[._-]?key)[\w.-]*[\"']?\s*[=:]\s*[\"']?)"
-    r"(?P<value>[^\s\"',;&}]+)",
+    r"(?P<key>[\w.-]*(?:password|passphrase|secret|token|(?:api|access|account)[._-]?key)"
+    r"[\w.-]*\\?[\"']?\s*[=:]\s*\\?[\"']?)"
+    r"(?P<value>(?:\\(?![\"'])|[^\s\"',;&}\\])+)",
     re.IGNORECASE,
 )
 
@@ -42,9 +46,9 @@ def is_reference(value: str) -> bool:
     return _REFERENCE.fullmatch(value.strip()) is not None
 
 
-def has_url_password(value: str) -> bool:
-    """Whether a URL in the value carries a password: `postgresql://user:password@host`."""
-    return _URL_PASSWORD.search(value) is not None
+def holds_secret(value: str) -> bool:
+    """Whether the value itself tells: a URL with a password, `scheme://user:password@host`, or a PEM key."""
+    return _URL_PASSWORD.search(value) is not None or _PRIVATE_KEY.search(value) is not None
 
 
 def masked_config(
@@ -79,6 +83,7 @@ def masked_text(
     # The longest first: one secret may be a part of another.
     for value in sorted((s for s in known if len(s) >= SHORTEST), key=len, reverse=True):
         text = text.replace(value, MASK)
+    text = _PRIVATE_KEY.sub(MASK, text)
     text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
     return _ASSIGNED.sub(
         lambda found: found[0] if _REFERENCE.match(text, found.start("value")) else found["key"] + MASK,

@@ -82,7 +82,7 @@ def _stopped(client: ConnectClient, name: str, *, stop: bool, pace: Pace) -> Map
     """The configuration of a connector that is stopped now."""
     config, status = client.config(name), client.status(name)
     if config is None:
-        raise ConfigurationError(f"there is no connector {name} on {client.url}")
+        raise ConfigurationError(f"there is no connector {name} on {client.shown}")
     if status is None or status.summary != "stopped":
         if not stop:
             state = "starting" if status is None else status.summary

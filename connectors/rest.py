@@ -1,9 +1,9 @@
 """Kafka Connect over REST: the calls we use, their retries, and errors without secrets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import requests
 import stamina
@@ -22,12 +22,19 @@ from core.errors import ConfigurationError, PermanentError, TransientError
 _BUSY: Final = frozenset({409, 429, 502, 503, 504})
 """409: the workers are rebalancing, for a second or so after each change."""
 
+_PROXY: Final = frozenset({502, 504})
+"""Of a proxy, whose worker may have taken the call."""
+
 _SLOW_SECONDS: Final = 100.0
 """For calls that make the worker connect to the database; Connect itself gives them up after 90 s."""
 
 
 class _LaterError(TransientError):
     """Worth another try at once; what is raised in the end is a TransientError like others."""
+
+
+class _LostError(_LaterError):
+    """The call was sent, and its answer never came: whether it was taken is not known."""
 
 
 class ConnectClient:
@@ -39,6 +46,7 @@ class ConnectClient:
 
     def __init__(self, url: str, *, timeout: float = 10.0, patience: float = 15.0) -> None:
         self.url = url.rstrip("/")
+        self.shown = shown_url(self.url)
         self._timeout = timeout
         self._patience = patience
         self._session = requests.Session()
@@ -104,7 +112,7 @@ class ConnectClient:
         installed = self.plugins()
         if plugin not in installed:
             raise ConfigurationError(
-                f"{self.url} has no plugin {plugin}; it has {', '.join(installed) or 'none'}:"
+                f"{self.shown} has no plugin {plugin}; it has {', '.join(installed) or 'none'}:"
                 " put its jars under a folder of plugin.path and restart the worker"
             )
         body = {"name": "validation", **config}
@@ -140,13 +148,22 @@ class ConnectClient:
         ConfigurationError also if one of that name exists.
         """
         body = {"name": name, "config": dict(config), "initial_state": state}
-        try:
-            self._call("POST", "/connectors", body, slow=True, secrets=secrets)
-        except _LaterError as error:
-            # 409 stands for "rebalancing" and for "exists": one that exists is there to see.
-            if self.config(name) is not None:
-                raise ConfigurationError(f"connector {name} exists already: plan again") from error
-            raise
+        for attempt in self._attempts(lambda error: isinstance(error, _LostError)):
+            with attempt:
+                if attempt.num > 1 and (found := self.config(name)) is not None:
+                    if {key: value for key, value in found.items() if key != "name"} == dict(config):
+                        return
+                    raise ConfigurationError(f"connector {name} exists already: plan again")
+                try:
+                    self._call("POST", "/connectors", body, slow=True, secrets=secrets)
+                except _LostError:
+                    raise
+                except _LaterError as error:
+                    # 409 stands for "rebalancing" and for "exists": one that exists is there to see.
+                    if self.config(name) is not None:
+                        raise ConfigurationError(f"connector {name} exists already: plan again") from error
+                    raise
+                return
 
     def status(self, name: str) -> ConnectorStatus | None:
         """None while there is no such connector, or none yet: it shows a moment after its creation."""
@@ -210,8 +227,10 @@ class ConnectClient:
         secrets: frozenset[str] = frozenset(),
     ) -> Any:
         timeout = max(self._timeout, _SLOW_SECONDS) if slow else self._timeout
-        for attempt in stamina.retry_context(
-            on=_LaterError, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=1.0
+        # The other methods do the same a second time; a POST does it again.
+        again = method != "POST"
+        for attempt in self._attempts(
+            lambda error: isinstance(error, _LaterError) and (again or not isinstance(error, _LostError))
         ):
             with attempt:
                 answer = self._send(method, path, body, timeout)
@@ -221,6 +240,11 @@ class ConnectClient:
                     return _content(answer)
                 raise self._refusal(method, path, body, answer, secrets)
         raise AssertionError("stamina either returns or raises")
+
+    def _attempts(self, on: Callable[[Exception], bool]) -> Iterable[stamina.Attempt]:
+        return stamina.retry_context(
+            on=on, attempts=None, timeout=self._patience, wait_initial=0.1, wait_max=1.0
+        )
 
     def _send(
         self, method: str, path: str, body: Mapping[str, Any] | None, timeout: float
@@ -234,9 +258,10 @@ class ConnectClient:
             ) from None
         except requests.RequestException as error:
             # The library's own message may quote the address with whatever stands in it.
-            raise _LaterError(
-                f"{self._what(method, path)}: {type(error).__name__}; is Connect running there?"
-            ) from None
+            said = f"{self._what(method, path)}: {type(error).__name__}; is Connect running there?"
+            if not _was_sent(error):
+                raise _LaterError(said) from None
+            raise _LostError(said + ("" if method == "GET" else " It may have been taken.")) from None
 
     def _refusal(
         self,
@@ -252,7 +277,7 @@ class ConnectClient:
         message = masked_text(_message(answer), known, password_keys=typed, secrets=secrets)
         said = f"{self._what(method, path)}: {answer.status_code}: {message}"
         if answer.status_code in _BUSY:
-            return _LaterError(said)
+            return _LostError(said) if answer.status_code in _PROXY else _LaterError(said)
         if answer.status_code == requests.codes.not_found and not _is_missing(answer):
             return _LaterError(f"{said}: the worker is starting, or that is not Connect")
         if answer.status_code in {400, 422}:
@@ -260,11 +285,24 @@ class ConnectClient:
         if "timed out" in message:
             return TransientError(f"{said}; can the worker reach the database, and does it answer?")
         if answer.status_code >= requests.codes.server_error:
-            return _LaterError(said)
+            return _LostError(said)
         return PermanentError(said)
 
     def _what(self, method: str, path: str) -> str:
-        return f"Kafka Connect, {method} {self.url}{path}"
+        return f"Kafka Connect, {method} {self.shown}{path}"
+
+
+def shown_url(url: str) -> str:
+    """The address without a user or password before its host."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _was_sent(error: requests.RequestException) -> bool:
+    """Whether the worker may have the call: not if there was no connection to send it on."""
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    refused = type(reason).__name__ in {"NewConnectionError", "NameResolutionError"}
+    return not (refused or isinstance(error, requests.ConnectTimeout))
 
 
 def _path(name: str) -> str:
@@ -276,7 +314,7 @@ def _content(answer: requests.Response) -> Any:
         return answer.json() if answer.content else None
     except requests.JSONDecodeError:
         raise TransientError(
-            f"Kafka Connect, {answer.url}: the answer is no JSON: is Connect there?"
+            f"Kafka Connect, {shown_url(answer.url)}: the answer is no JSON: is Connect there?"
         ) from None
 
 

@@ -25,6 +25,12 @@ _RISKS: Final[Mapping[str, str]] = {
     "database.hostname": "another server has positions of its own: the stored offset may mean nothing there",
     "database.port": "another server has positions of its own: the stored offset may mean nothing there",
     "database.dbname": "another database: the rows of the old one stay in the topics and in the index",
+    "database.names": "each database has offsets of its own: one that is added begins anew; rows of one that"
+    " goes stay in the topics and in the index",
+    "mongodb.connection.string": "another server has positions of its own: the stored offset may mean nothing"
+    " there",
+    "capture.mode": "updates hold another part of the document from now on; what is in the topics already"
+    " keeps its old form",
     "signal.data.collection": "signals to the old table are not seen any more; a running snapshot stops",
     "schema.history.internal.kafka.topic": "without its history the connector does not start: reset its"
     " offsets for a new snapshot",

@@ -56,6 +56,8 @@ def wait_for(
     """
     watches = {name: _Watch(state, pace, fresh=name in changed) for name, state in wanted.items()}
     away = False
+    # One that has come to its state just in time is looked at for as long as the others.
+    latest = max(deadline, pace.clock()) + pace.settle_s
     while True:
         for name, watch in watches.items():
             if watch.seen is not None:
@@ -68,7 +70,9 @@ def wait_for(
                 if not away:
                     say(f"waiting: {error}")
                 away = True
-        if all(watch.seen for watch in watches.values()) or pace.clock() >= deadline:
+        unseen = [watch for watch in watches.values() if watch.seen is None]
+        until = latest if any(watch.settling for watch in unseen) else deadline
+        if not unseen or pace.clock() >= until:
             return {name: watch.seen or watch.unfinished() for name, watch in watches.items()}
         pace.sleep(pace.poll_s)
 
@@ -100,6 +104,11 @@ class _Watch:
             return
         elif status is not None and status.failure is not None and held >= self._failure_hold_s:
             self.seen = Seen(state, False, state, status.failure)
+
+    @property
+    def settling(self) -> bool:
+        """In its wanted state, and not yet for long enough."""
+        return self.seen is None and self._state == self._wanted
 
     def lost(self, error: TransientError) -> None:
         """A worker that comes back begins anew."""

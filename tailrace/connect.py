@@ -1,13 +1,14 @@
 """`tailrace connect`: connectors' files, the cluster that they describe, and the databases behind it."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from connectors.checks import Check
-from connectors.diff import OWNER_KEY, Desired, Plan, plan
+from connectors.diff import OWNER_KEY, Desired, Plan, is_of, owner_mark, plan
 from connectors.file import SUFFIXES
 from connectors.inspect import inspect, wanted_of_mariadb, wanted_of_postgres
 from connectors.live import LiveConnector
@@ -19,7 +20,7 @@ from connectors.postgres_writes import send_signal
 from connectors.preflight import Facts
 from connectors.preflight_mariadb import MariaDbFacts
 from connectors.preset import MARIADB_CLASS, POSTGRES_CLASS
-from connectors.rest import ConnectClient
+from connectors.rest import ConnectClient, shown_url
 from connectors.snapshots import Signal
 from connectors.spec import ConnectorSpec, LoadedSpec, read_specs
 from core.errors import ConfigurationError
@@ -70,10 +71,12 @@ class Workplace:
         )
 
 
-def workplace(config: Path, url: str | None, owner: str | None = None) -> Workplace:
+def workplace(
+    config: Path, url: str | None, owner: str | None = None, profile: str | None = None
+) -> Workplace:
     """From tailrace.yaml; with `url` it may be missing. Raises ConfigurationError."""
     if url is not None and not config.exists():
-        return Workplace(url, 10.0, owner, config.parent, None)
+        return Workplace(url, 10.0, owner_mark(owner, profile), config.parent, None)
     settings = load(config).settings
     if url is None and settings.connect is None:
         raise ConfigurationError(
@@ -81,7 +84,8 @@ def workplace(config: Path, url: str | None, owner: str | None = None) -> Workpl
         )
     timeout = settings.connect.timeout_seconds if settings.connect else 10.0
     address = url or (settings.connect.url if settings.connect else "")
-    return Workplace(address, timeout, owner or settings.app, config.parent, settings)
+    mark = owner_mark(owner or settings.app, profile)
+    return Workplace(address, timeout, mark, config.parent, settings)
 
 
 def nowhere(config: Path) -> Workplace:
@@ -116,19 +120,50 @@ def wanted(
 
 
 def read_plan(
-    place: Workplace, client: ConnectClient, desired: Sequence[Desired], *, prune: bool = False
+    place: Workplace,
+    client: ConnectClient,
+    desired: Sequence[Desired],
+    *,
+    prune: bool,
+    kept: Collection[str] | None,
 ) -> Plan:
-    """Files against the cluster as it is now."""
+    """Files against the cluster as it is now. `kept`: as `standing` says."""
     live = client.connectors()
     classes = {one.config["connector.class"] for one in desired} | {
         live[one.name].config.get("connector.class", "") for one in desired if one.name in live
     }
     keys = {name: client.password_keys(name) for name in sorted(classes) if name}
-    return plan(desired, live, owner=place.owner, prune=prune, password_keys=keys)
+    return plan(desired, live, owner=place.owner, prune=prune, kept=kept, password_keys=keys)
 
 
 def named_files(place: Workplace, given: Sequence[Path] | None, profile: str | None) -> list[LoadedSpec]:
     return read_specs(place.files(given), profile=profile)
+
+
+def standing(
+    place: Workplace, given: Sequence[Path] | None, profile: str | None, *, prune: bool
+) -> frozenset[str] | None:
+    """Connectors of the folder's files, also of those that no source names: none of them is an orphan.
+
+    None where files are given: they are a part, and say nothing of what stands in the others. Raises
+    ConfigurationError for `prune` of such a part, and for a folder whose files cannot all be read.
+    """
+    if given:
+        if prune:
+            raise ConfigurationError(
+                "--prune deletes what no file names, and some files only were given: run it without files,"
+                " over the whole folder"
+            )
+        return None
+    folder = place.folder / FOLDER
+    if not folder.is_dir() or not any(path.suffix in SUFFIXES for path in folder.iterdir()):
+        return frozenset()
+    try:
+        return frozenset(one.spec.name for one in read_specs([folder], profile=profile))
+    except ConfigurationError:
+        if prune:
+            raise
+        return None
 
 
 def source_of(settings: Settings | None, config: Mapping[str, str]) -> tuple[str, Source] | None:
@@ -259,7 +294,7 @@ def _taken_slot(config: Mapping[str, str], dsn: str) -> Check | None:
 
 
 def ours(place: Workplace, live: Mapping[str, LiveConnector]) -> list[str]:
-    """Connectors that bear our mark, or that a source names."""
+    """Connectors that bear our mark, of whichever profile, or that a source names."""
     named = {
         Path(source.connector).stem
         for source in (place.settings.sources.values() if place.settings else ())
@@ -268,7 +303,7 @@ def ours(place: Workplace, live: Mapping[str, LiveConnector]) -> list[str]:
     return [
         name
         for name, connector in live.items()
-        if name in named or (place.owner is not None and connector.config.get(OWNER_KEY) == place.owner)
+        if name in named or is_of(connector.config.get(OWNER_KEY), place.owner)
     ]
 
 
@@ -277,6 +312,29 @@ def the_connector(client: ConnectClient, name: str) -> LiveConnector:
     live = client.connectors()
     if name not in live:
         raise ConfigurationError(
-            f"there is no connector {name} on {client.url}: {', '.join(live) or 'there is none at all'}"
+            f"there is no connector {name} on {client.shown}: {', '.join(live) or 'there is none at all'}"
         )
     return live[name]
+
+
+def gone(place: Workplace, name: str, profile: str | None, *, clean: bool) -> LiveConnector:
+    """A connector that is not there any more, as its file has it.
+
+    ConfigurationError without `clean`, which alone has something left to do, and where no file names it.
+    """
+    said = f"there is no connector {name} on {shown_url(place.url)}"
+    if not clean:
+        raise ConfigurationError(f"{said}: if it left a slot or a publication, run it with --clean")
+    folder = place.folder / FOLDER
+    files = [] if not folder.is_dir() else [folder]
+    with suppress(ConfigurationError):
+        files = list(dict.fromkeys([*place.files(None), *files]))
+    loaded = read_specs(files, profile=profile) if files else []
+    found = next((one.spec for one in loaded if one.spec.name == name), None)
+    if found is None:
+        raise ConfigurationError(
+            f"{said}, and no file names it: what it left is dropped by SQL, a slot of those that"
+            " pg_replication_slots shows as not active by pg_drop_replication_slot('…'), a publication by"
+            " DROP PUBLICATION"
+        )
+    return LiveConnector(name, found.full_config(), None)

@@ -80,7 +80,7 @@ def _connect(settings: Settings) -> Iterator[Check]:
         settings.connect.url, timeout=settings.connect.timeout_seconds, patience=1.0
     ) as client:
         version = client.root().get("version", "?")
-        yield Check("connect", "ok", f"{settings.connect.url} answers, version {version}")
+        yield Check("connect", "ok", f"{client.shown} answers, version {version}")
         plugins = client.plugins()
         debezium = [name for name in plugins if name.startswith("io.debezium.")]
         yield (

@@ -48,7 +48,8 @@ def group() -> None:
 
 
 Prune = Annotated[
-    bool, typer.Option("--prune", help="Also delete connectors of ours that no file names any more.")
+    bool,
+    typer.Option("--prune", help="Also delete connectors of ours that no file names. Not with FILES."),
 ]
 
 
@@ -124,10 +125,11 @@ def plan(
     """
     from tailrace import connect
 
-    place = connect.workplace(config, url, owner)
+    place = connect.workplace(config, url, owner, profile)
+    kept = connect.standing(place, files, profile, prune=prune)
     desired = connect.wanted(place, connect.named_files(place, files, profile))
     with place.client() as client:
-        planned = connect.read_plan(place, client, desired, prune=prune)
+        planned = connect.read_plan(place, client, desired, prune=prune, kept=kept)
     put_json(plan_data(planned)) if as_json else show_plan(planned)
     say_plan(planned, prune=prune)
     if planned.conflicts:
@@ -166,11 +168,12 @@ def apply(
     from connectors.watch import Pace
     from tailrace import connect
 
-    place = connect.workplace(config, url, owner)
+    place = connect.workplace(config, url, owner, profile)
+    kept = connect.standing(place, files, profile, prune=prune)
     loaded = connect.named_files(place, files, profile)
     desired = connect.wanted(place, loaded)
     with place.client() as client:
-        planned = connect.read_plan(place, client, desired, prune=prune)
+        planned = connect.read_plan(place, client, desired, prune=prune, kept=kept)
         if not as_json:
             show_plan(planned, brief=True)
         say_plan(planned, prune=prune)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from tailrace.cli.connect_options import FAILED, Connector, Database, Timeout, Url, Yes, confirm
+from tailrace.cli.connect_options import FAILED, Connector, Database, Profile, Timeout, Url, Yes, confirm
 from tailrace.cli.options import DEFAULT_CONFIG, Config
 from tailrace.cli.output import put, say
 
@@ -36,16 +36,21 @@ def export(
     from core.errors import ConfigurationError
     from tailrace import connect
 
+    left_out = 0
     with connect.workplace(config, url).client() as client:
         live = client.connectors()
         if missing := sorted(set(names or ()) - set(live)):
             raise ConfigurationError(
                 f"there is no connector {', '.join(missing)}: {', '.join(live) or 'none at all'}"
             )
-        made = [
-            exported(live[name], client.password_keys(live[name].config.get("connector.class", "")))
-            for name in names or live
-        ]
+        made = []
+        for name in names or live:
+            kind = live[name].config.get("connector.class")
+            try:
+                made.append(exported(live[name], client.password_keys(kind) if kind else ()))
+            except ConfigurationError as error:
+                left_out += 1
+                say(f"{name}: left out: {error}")
     if to is not None:
         standing = [str(path) for one in made if (path := to / f"{one.spec.name}.yaml").exists()]
         if standing and not force:
@@ -61,6 +66,8 @@ def export(
                 say(f"wrote {path}")
         for note in one.notes:
             say(f"{one.spec.name}: {note}")
+    if left_out:
+        raise typer.Exit(FAILED)
 
 
 def delete(
@@ -69,6 +76,7 @@ def delete(
         bool, typer.Option("--clean", help="Also its offsets, slot and publication. Never its topics.")
     ] = False,
     database: Database = None,
+    profile: Profile = None,
     timeout: Timeout = 60.0,
     yes: Yes = False,
     config: Config = DEFAULT_CONFIG,
@@ -76,18 +84,21 @@ def delete(
 ) -> None:
     """Delete a connector, and say what stays behind.
 
+    With --clean also one that is gone already, by its file: what it left is dropped.
+
     tailrace connect delete shop
 
     tailrace connect delete shop --clean --database '${env:ADMIN_DSN}'
     """
-    from connectors.removal import leftovers, remove, remove_clean
+    from connectors.removal import drop_leftovers, leftovers, need_database, remove, remove_clean
     from connectors.watch import Pace
     from tailrace import connect
 
     place = connect.workplace(config, url)
     with place.client() as client:
-        live = connect.the_connector(client, name)
-        left = leftovers(client, live)
+        there = client.connectors()
+        live = there.get(name) or connect.gone(place, name, profile, clean=clean)
+        left = leftovers(client, live, there)
         if not clean:
             confirm(f"Delete connector {name}? What it made stays.", yes=yes)
             remove(client, live)
@@ -97,23 +108,28 @@ def delete(
                 say(f"  {line}")
             return
         dsn = connect.dsn_of(place, live.config, database)
-        what = ", ".join(
-            filter(
-                None,
-                [left.slot and f"slot {left.slot}", left.publication and f"publication {left.publication}"],
-            )
-        )
-        confirm(
-            f"Delete connector {name}, its offsets{', ' + what if what else ''}? There is no way back.",
-            yes=yes,
-        )
+        need_database(left, dsn)
+        if dsn is not None and left.droppable():
+            # One that cannot be reached is found now, not when offsets and connector are gone.
+            connect.facts_of(live.config, dsn, ())
+        parts = [f"connector {name}", "its offsets"] if name in there else []
+        parts += [f"{what} {named}" for what, named in left.droppable()]
+        confirm(f"Delete {', '.join(parts) or 'nothing'}? There is no way back.", yes=yes)
+        pace = Pace(timeout, 0.0)
+        if name in there:
+            steps = remove_clean(client, live, left, dsn, pace=pace)
+        else:
+            say(f"there is no connector {name}: its offsets stay; what its file names goes")
+            steps = drop_leftovers(left, dsn, pace=pace)
         kept = 0
-        for done, error in remove_clean(client, live, left, dsn, pace=Pace(timeout, 0.0)):
+        for done, error in steps:
             if error is None:
                 put(f"deleted {done}")
             else:
                 kept += 1
                 say(f"{done} stays: {error}")
+        for line in left.shared_lines():
+            say(f"{line}: it stays")
         for topic, what in left.kept().items():
             say(f"topic {topic} stays: {what or 'it holds what may not be had again'}")
     if kept:

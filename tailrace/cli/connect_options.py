@@ -18,7 +18,8 @@ FAILED, DIFFERS = 1, 3
 
 Url = Annotated[str | None, typer.Option("--url", help="Kafka Connect; from tailrace.yaml by default.")]
 Owner = Annotated[
-    str | None, typer.Option("--owner", help="Whose connectors: the mark on them; `app` by default.")
+    str | None,
+    typer.Option("--owner", help="The mark on connectors: `app` or `app@profile` by default."),
 ]
 Files = Annotated[
     list[Path] | None,

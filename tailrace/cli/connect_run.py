@@ -64,7 +64,7 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
     if as_json:
         data: dict[str, Any] = {
             "worker": {
-                "url": client.url,
+                "url": client.shown,
                 "status": health.status,
                 "version": health.version,
                 "kafka_cluster_id": health.kafka_cluster_id,
@@ -77,7 +77,7 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
         put_json(data)
     else:
         say(
-            f"{client.url}: {health.status}, version {health.version},"
+            f"{client.shown}: {health.status}, version {health.version},"
             f" Kafka cluster {health.kafka_cluster_id}"
         )
         rows = [_status_row(one) for one in live.values()]

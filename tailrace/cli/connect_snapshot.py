@@ -10,8 +10,10 @@ from tailrace.cli.options import DEFAULT_CONFIG, Config, Json
 from tailrace.cli.output import put, put_json, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from connectors.rest import ConnectClient
-    from connectors.snapshots import Progress
+    from connectors.snapshots import Progress, Signal
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Incremental snapshots, asked for by a signal row."
@@ -57,7 +59,7 @@ def start(
         position = connect.signal(live.config, dsn, signal)
         say(f"signal {signal.id} is written")
         begun = time.monotonic()
-        seen = _until_heard(client, name, signal.id, position, min(timeout, 60.0))
+        seen = until_heard(client, name, signal, tables, position, min(timeout, 60.0))
         if seen is None:
             put(f"{name}: {', '.join(tables)} read")
             return
@@ -120,10 +122,18 @@ def stop(
     put(f"{name}: {'no snapshot runs any more' if now is None else now}")
 
 
-def _until_heard(
-    client: "ConnectClient", name: str, signal_id: str, position: str, timeout: float
+def until_heard(
+    client: "ConnectClient",
+    name: str,
+    signal: "Signal",
+    tables: "Sequence[str]",
+    position: str,
+    timeout: float,
 ) -> "Progress | None":
-    """The snapshot as soon as the offsets tell of it; None if they have passed the signal without: done."""
+    """The snapshot as soon as the offsets tell of it; None if they have passed the signal without: done.
+
+    Another one that runs already is not taken for it: ours has the signal's id or these tables.
+    """
     from connectors.positions import has_reached
     from connectors.snapshots import progress
     from core.errors import TransientError
@@ -132,13 +142,13 @@ def _until_heard(
     while True:
         offsets = client.offsets(name)
         found = progress(offsets)
-        if found is not None:
+        if found is not None and (found.signal == signal.id or set(tables) <= set(found.tables)):
             return found
         if has_reached(offsets, position):
             return None
         if time.monotonic() >= deadline:
             raise TransientError(
-                f"connector {name} has not come to the signal {signal_id} within {timeout:.0f} s: see"
+                f"connector {name} has not come to the signal {signal.id} within {timeout:.0f} s: see"
                 f" `tailrace connect status {name}`; a heartbeat moves it on an idle database"
             )
         time.sleep(0.3)

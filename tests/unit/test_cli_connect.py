@@ -13,8 +13,12 @@ import yaml
 from connectors.diff import OWNER_KEY
 from connectors.export import exported
 from connectors.live import LiveConnector
+from connectors.rest import ConnectClient
+from connectors.snapshots import Signal, execute
 from connectors.spec import write_spec
+from core.errors import TransientError
 from tailrace.cli import run
+from tailrace.cli.connect_snapshot import until_heard
 from tests.unit.connect_world import CANARY, TRACE, URL, Cluster, Running, shop_config
 
 Tailrace = Callable[..., "Done"]
@@ -196,9 +200,35 @@ def test_pruning_asks_and_never_without_a_terminal(
     assert set(cluster.connectors) == {"shop", "theirs"}
 
 
+def test_pruning_by_a_part_of_the_files_is_refused(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    write(folder, "two", topic__prefix="two", slot__name="two", publication__name="two")
+    tailrace("apply", "connectors", "--settle", "0")
+    cluster.writes.clear()
+    for verb in (["plan"], ["apply", "--yes"]):
+        refused = tailrace(*verb, "connectors/shop.yaml", "--prune", code=2)
+        assert "run it without files" in refused.err
+    told = tailrace("plan", "connectors/shop.yaml").err
+    assert "in no file" not in told, "one file says nothing of the others"
+    tailrace("apply", "--prune", "--yes", "--settle", "0")
+    assert set(cluster.connectors) == {"shop", "two"}, "no source names its file, but it is there"
+    assert cluster.writes == []
+
+
+def test_a_profile_does_not_prune_anothers(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    cluster.connectors["prod"] = Running({OWNER_KEY: "trial"})
+    cluster.connectors["old"] = Running({OWNER_KEY: "trial@staging"})
+    done = tailrace("apply", "--profile", "staging", "--prune", "--yes", "--settle", "0")
+    assert "not ours, left alone: prod" in done.err
+    assert set(cluster.connectors) == {"shop", "prod"}
+    assert cluster.connectors["shop"].config[OWNER_KEY] == "trial@staging"
+    assert tailrace("restart", "--all", "--settle", "0").out == "ok    prod: running\nok    shop: running\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["delete", "shop"], ["delete", "shop", "--clean"], ["offsets", "reset", "shop", "--stop"]],
+    [["delete", "shop"], ["offsets", "reset", "shop", "--stop"]],
     ids=" ".join,
 )
 def test_what_cannot_be_undone_wants_a_yes(
@@ -207,6 +237,36 @@ def test_what_cannot_be_undone_wants_a_yes(
     tailrace("apply", "--settle", "0")
     cluster.writes.clear()
     assert "--yes" in tailrace(*arguments, code=2).err
+    assert cluster.writes == []
+
+
+def test_clean_needs_its_database_before_anything(
+    cluster: Cluster, folder: Path, tailrace: Tailrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tailrace("apply", "--settle", "0")
+    cluster.writes.clear()
+    refused = tailrace("delete", "shop", "--clean", "--yes", code=2)
+    assert "--database" in refused.err
+    assert "pg_drop_replication_slot('tailrace_shop')" in refused.err
+    monkeypatch.setenv("ADMIN", "host=127.0.0.1 port=1 dbname=shop user=u")
+    away = tailrace("delete", "shop", "--clean", "--yes", "--database", "${env:ADMIN}", code=1)
+    assert "could not be asked" in away.err or "reach" in away.err
+    monkeypatch.setenv("ADMIN", "mysql://u@127.0.0.1:1/shop")
+    other = tailrace("delete", "shop", "--clean", "--yes", "--database", "${env:ADMIN}", code=2)
+    assert "another database" in other.err
+    assert cluster.writes == []
+
+
+def test_clean_of_a_connector_that_is_gone_goes_by_its_file(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    assert "run it with --clean" in tailrace("delete", "shop", "--yes", code=2).err
+    refused = tailrace("delete", "shop", "--clean", "--yes", code=2).err
+    assert "no source of this topic.prefix" in refused or "--database" in refused
+    assert "pg_drop_replication_slot('tailrace_shop')" in refused, "its file says which"
+    unknown = tailrace("delete", "nope", "--clean", "--yes", code=2).err
+    assert "no file names it" in unknown
+    assert "pg_replication_slots" in unknown
     assert cluster.writes == []
 
 
@@ -248,6 +308,47 @@ def test_export_writes_no_secret_and_no_file_twice(
     assert "--force" in tailrace("export", "--to", "out", code=2).err
     assert "there is no connector nope" in tailrace("export", "nope", code=2).err
     assert "${env:SHOP_DATABASE_PASSWORD}" in tailrace("export").out
+
+
+def test_one_that_no_file_can_say_does_not_end_the_export(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    cluster.connectors["my shop"] = Running(shop_config(database__password=CANARY))
+    cluster.connectors["none"] = Running({"topic": "x"})
+    cluster.connectors["shop"] = Running(shop_config())
+    done = tailrace("export", "--to", "out", code=1)
+    assert "my shop: left out: " in done.err
+    assert "none: left out: " in done.err
+    assert [path.name for path in (folder / "out").iterdir()] == ["shop.yaml"]
+
+
+def test_another_running_snapshot_is_not_ours(cluster: Cluster) -> None:
+    def running(signal: str, table: str) -> None:
+        named = json.dumps([{"incremental_snapshot_collections_id": table}])
+        offset = {
+            "lsn": 5,
+            "lsn_proc": 5,
+            "lsn_commit": 5,
+            "incremental_snapshot_collections": named,
+            "incremental_snapshot_correlation_id": signal,
+        }
+        cluster.connectors["shop"] = Running(
+            {}, offsets=[{"partition": {"server": "shop"}, "offset": offset}]
+        )
+
+    with ConnectClient(URL) as client:
+        running("tailrace-old", "public.other")
+        with pytest.raises(TransientError, match="has not come to the signal"):
+            until_heard(client, "shop", execute(["public.articles"]), ["public.articles"], "0/FFFFFF", 0.1)
+        assert (
+            until_heard(client, "shop", execute(["public.articles"]), ["public.articles"], "0/4", 0.1) is None
+        )
+        for signal, table in (("tailrace-old", "public.articles"), ("mine", "public.other")):
+            running(signal, table)
+            found = until_heard(
+                client, "shop", Signal("mine", "execute-snapshot", ""), ["public.articles"], "0/FFFFFF", 0.1
+            )
+            assert found is not None
 
 
 def test_states_by_hand(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:

@@ -54,7 +54,7 @@ def applied(
 
 
 def shop(name: str = "shop", **changed: str) -> Desired:
-    prefix = {} if name == "shop" else {"topic__prefix": name, "slot__name": name}
+    prefix = {} if name == "shop" else {"topic__prefix": name, "slot__name": name, "publication__name": name}
     return Desired(name, shop_config(**{**prefix, **changed}))
 
 
@@ -205,7 +205,9 @@ def test_pruning_deletes_ours_that_no_file_names_and_nothing_else(
     cluster: Cluster, client: ConnectClient
 ) -> None:
     applied(client, shop(), shop("old"))
-    cluster.connectors["theirs"] = Running(shop_config(topic__prefix="t", slot__name="t"))
+    cluster.connectors["theirs"] = Running(
+        shop_config(topic__prefix="t", slot__name="t", publication__name="t")
+    )
     cluster.connectors["other-app"] = Running({OWNER_KEY: "other"})
     applied(client, shop())
     assert "old" in cluster.connectors, "never without being asked to"
@@ -259,3 +261,19 @@ def test_a_file_that_breaks_the_preset_makes_no_call(cluster: Cluster, client: C
     with pytest.raises(ConfigurationError, match="TRUNCATE"):
         deployed(client, spec(skipped__operations="t"))
     assert cluster.asked == 0
+
+
+def test_the_last_one_has_its_own_time_to_settle(cluster: Cluster, client: ConnectClient) -> None:
+    """What was begun just before the deadline is not called failed for having had no time."""
+    clock = Clock()
+    cluster.connectors["shop"] = Running(shop_config())
+    clock.now = 119.0
+    pace = clock.pace(120.0, 5.0)
+    found = wait_for(client, {"shop": "running"}, deadline=120.0, pace=pace, changed=["shop"])
+    assert found["shop"].reached
+    assert 124.0 <= clock.now < 125.0
+    clock.now = 119.0
+    cluster.connectors["shop"].looks = ["UNASSIGNED"] * 1000
+    found = wait_for(client, {"shop": "running"}, deadline=120.0, pace=pace, changed=["shop"])
+    assert not found["shop"].reached
+    assert clock.now < 121.0, "nothing settles: nothing is waited for"

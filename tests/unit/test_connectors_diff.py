@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from connectors.diff import OWNER_KEY, Desired, Plan, plan
+from connectors.diff import OWNER_KEY, Desired, Plan, owner_mark, plan
 from connectors.live import ConnectorStatus, LiveConnector, TaskStatus
 from connectors.masking import MASK
 from connectors.preset import POSTGRES_CLASS
@@ -75,6 +75,9 @@ def test_what_means_the_same_is_equal(key: str, one: str, other: str, equal: boo
         ("database.server.id", "1", "2", "off the server"),
         ("database.hostname", "a", "b", "positions of its own"),
         ("database.dbname", "a", "b", "another database"),
+        ("database.names", "a", "b", "begins anew"),
+        ("mongodb.connection.string", "mongodb://a", "mongodb://b", "positions of its own"),
+        ("capture.mode", "change_streams", "change_streams_update_full", "keeps its old form"),
         ("signal.data.collection", "a.b", "a.c", "old table"),
         ("schema.history.internal.kafka.topic", "a", "b", "does not start"),
         ("unavailable.value.placeholder", "a", "b", "tailrace.yaml at the same time"),
@@ -165,6 +168,27 @@ def test_only_what_bears_our_mark_is_ours_to_prune() -> None:
     assert plan(desired, there, prune=True).orphans == (), "without an owner nothing is ours"
 
 
+def test_what_another_file_still_names_is_no_orphan() -> None:
+    there = {"old": live("old", {OWNER_KEY: "shop"}), "beside": live("beside", {OWNER_KEY: "shop"})}
+    made = plan([], there, owner="shop", prune=True, kept={"beside"})
+    assert (made.orphans, made.foreign) == (("old",), ())
+    assert [step.name for step in made.changes] == ["old"]
+
+
+def test_a_profile_has_a_mark_of_its_own() -> None:
+    assert owner_mark("shop", None) == "shop"
+    assert owner_mark("shop", "staging") == "shop@staging"
+    assert owner_mark("shop@prod", "staging") == "shop@prod", "given whole"
+    assert owner_mark("shop@", "staging") == "shop", "that of no profile"
+    assert owner_mark(None, "staging") is None
+    there = {"prod": live("prod", {OWNER_KEY: "shop"}), "old": live("old", {OWNER_KEY: "shop@staging"})}
+    made = plan([], there, owner=owner_mark("shop", "staging"), prune=True)
+    assert (made.orphans, made.foreign) == (("old",), ("prod",))
+    made = compared({"a": "1"}, {"a": "1", OWNER_KEY: "shop"}, owner="shop@staging")
+    assert "belongs to 'shop', not to 'shop@staging'" in made.conflicts[0]
+    assert made.conflicts[0].endswith("--owner shop@"), "the one spelling that means it"
+
+
 def test_a_connector_made_by_hand_is_adopted_by_its_mark() -> None:
     made = compared({"a": "1"}, {"a": "1"}, owner="shop")
     assert [str(change) for change in made.steps[0].changes] == [f"+ {OWNER_KEY}: shop"]
@@ -175,7 +199,7 @@ def test_a_connector_of_somebody_else_is_a_conflict() -> None:
     assert "belongs to 'other'" in made.conflicts[0]
 
 
-@pytest.mark.parametrize("key", ["slot.name", "topic.prefix", "database.server.id"])
+@pytest.mark.parametrize("key", ["slot.name", "topic.prefix", "database.server.id", "publication.name"])
 def test_two_connectors_that_would_fight_are_a_conflict(key: str) -> None:
     server = {"database.hostname": "db", "database.port": "1"}
     there = {"theirs": live("theirs", {**server, key: "x"})}

@@ -8,6 +8,7 @@ from connectors.diff import OWNER_KEY, Desired, plan
 from connectors.export import exported
 from connectors.live import ConnectorStatus, LiveConnector, TaskStatus
 from connectors.spec import read_spec, write_spec
+from core.errors import ConfigurationError
 from tests.unit.connect_world import CANARY, shop_config
 
 
@@ -65,3 +66,21 @@ def test_what_the_preset_would_refuse_is_noted() -> None:
 
 def test_a_failed_connector_is_exported_as_one_that_shall_run() -> None:
     assert exported(live("FAILED")).spec.state == "running"
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "said"),
+    [
+        ("my shop", {}, "name"),
+        ("shop", {"tasks__max": "${file:/a:b}"}, "tasks.max"),
+        ("shop", {"tasks__max": "0"}, "tasks_max"),
+        ("shop", {"connector__class": ""}, "connector.class"),
+    ],
+)
+def test_what_no_file_can_say_is_refused_without_a_secret(
+    name: str, changed: dict[str, str], said: str
+) -> None:
+    config = {key: value for key, value in shop_config(**changed, database__password=CANARY).items() if value}
+    with pytest.raises(ConfigurationError, match=said) as raised:
+        exported(LiveConnector(name, config, None))
+    assert CANARY not in str(raised.value)

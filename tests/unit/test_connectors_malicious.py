@@ -209,6 +209,10 @@ ATTACKS: dict[str, tuple[str, dict[str, str]]] = {
     ),
     "notifications by somebody's class": ("client-door", {"notification.enabled.channels": "sink,evil"}),
     # Secrets
+    "a private key in clear": (
+        "inline-secret",
+        {"producer.override.ssl.keystore.key": f"-----BEGIN PRIVATE KEY----- {CANARY}"},
+    ),
     "a password in clear": ("inline-secret", {"database.password": CANARY}),
     "a password in a URL": (
         "inline-secret",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.masking import MASK, is_reference, is_secret_key, masked_config, masked_text
+from connectors.masking import MASK, holds_secret, is_reference, is_secret_key, masked_config, masked_text
 
 CANARY = "canary-9c1d7e"
 
@@ -14,6 +14,10 @@ CANARY = "canary-9c1d7e"
         "mongodb.password",
         "ssl.key.password",
         "ssl.keystore.key",
+        "producer.override.ssl.keystore.key",
+        "schema.history.internal.consumer.ssl.keystore.key",
+        "sasl.oauthbearer.assertion.private.key.passphrase",
+        "sasl.oauthbearer.client.credentials.client.secret",
         "schema.history.internal.producer.sasl.jaas.config",
         "producer.override.sasl.jaas.config",
         "basic.auth.credentials",
@@ -24,17 +28,22 @@ CANARY = "canary-9c1d7e"
     ],
 )
 def test_secrets_are_known_by_their_key(key: str) -> None:
-    if key == "ssl.keystore.key":
-        # Kafka types it PASSWORD, and nothing in its name says so.
-        assert masked_config({key: CANARY}, password_keys=[key]) == {key: MASK}
-    else:
-        assert is_secret_key(key)
-        assert masked_config({key: CANARY}) == {key: MASK}
+    assert is_secret_key(key)
+    assert masked_config({key: CANARY}) == {key: MASK}
 
 
 @pytest.mark.parametrize(
     "key",
-    ["ssl.truststore.location", "sasl.oauthbearer.token.endpoint.url", "token.refresh.ms", "column.list"],
+    [
+        "ssl.truststore.certificates",
+        "ssl.keystore.location",
+        "ssl.keystore.certificate.chain",
+        "sasl.oauthbearer.assertion.private.key.file",
+        "ssl.truststore.location",
+        "sasl.oauthbearer.token.endpoint.url",
+        "token.refresh.ms",
+        "column.list",
+    ],
 )
 def test_keys_about_secrets_are_no_secrets(key: str) -> None:
     assert masked_config({key: "shown"}) == {key: "shown"}
@@ -93,3 +102,26 @@ def test_references_are_shown(reference: str) -> None:
 @pytest.mark.parametrize("text", ["x${env:NAME}", "${env:NAME}x", "${NAME}", "${:x}", ""])
 def test_what_only_holds_a_reference_is_none(text: str) -> None:
     assert not is_reference(text)
+
+
+PEM = f"-----BEGIN ENCRYPTED PRIVATE KEY-----\n{CANARY}\n-----END ENCRYPTED PRIVATE KEY-----"
+
+
+def test_a_private_key_is_a_secret_wherever_it_stands() -> None:
+    for text in (PEM, PEM.replace("\n", " "), f"-----BEGIN RSA PRIVATE KEY----- {CANARY} cut off"):
+        assert holds_secret(text)
+        assert CANARY not in masked_text(f"refused: {text}")
+        assert CANARY not in str(masked_config({"odd": text}))
+    assert not holds_secret("-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'jaas: \\"u\\" password=\\"{CANARY}\\";',
+        f"Endpoint=sb://x/;SharedAccessKey={CANARY}",
+        f"AccountKey={CANARY}",
+    ],
+)
+def test_what_is_assigned_is_masked_in_its_spellings(text: str) -> None:
+    assert CANARY not in masked_text(text)

@@ -1,15 +1,19 @@
-"""What a deleted connector of MariaDB leaves: no slot, but the history that its offsets need."""
+"""What a deleted connector leaves, and what of it is its own to take away."""
 
 from collections.abc import Iterator
 
 import pytest
 import responses
 
+from connectors import removal
+from connectors.live import LiveConnector
+from connectors.preset import POSTGRES_CLASS
 from connectors.presets.mariadb import mariadb_config
-from connectors.removal import leftovers, remove_clean
+from connectors.removal import drop_leftovers, leftovers, remove_clean
 from connectors.rest import ConnectClient
 from connectors.watch import Pace
-from tests.unit.connect_world import URL, Cluster, Running
+from core.errors import ConfigurationError
+from tests.unit.connect_world import URL, Cluster, Running, shop_config
 
 PURGED = (
     "source offsets: a connector of this name goes on from there; if the database's log was purged by then,"
@@ -39,7 +43,7 @@ def cluster() -> Iterator[Cluster]:
 
 def test_its_history_is_named_and_no_slot(cluster: Cluster) -> None:
     with ConnectClient(URL) as client:
-        said = leftovers(client, client.connectors()["shop"]).lines()
+        said = leftovers(client, client.connectors()["shop"], {}).lines()
     assert said == [
         PURGED,
         "topic __debezium-heartbeat.shop",
@@ -52,7 +56,66 @@ def test_its_history_is_named_and_no_slot(cluster: Cluster) -> None:
 def test_clean_forgets_the_offsets_and_asks_no_database(cluster: Cluster) -> None:
     with ConnectClient(URL) as client:
         live = client.connectors()["shop"]
-        left = leftovers(client, live)
+        left = leftovers(client, live, {})
         done = list(remove_clean(client, live, left, None, pace=Pace(5.0, 0.0, poll_s=0.01)))
     assert done == [("source offsets", None), ("connector shop", None)]
     assert cluster.writes == ["PUT shop stop", "DELETE shop offsets", "DELETE shop"]
+
+
+def test_clean_without_a_database_changes_nothing(cluster: Cluster) -> None:
+    live = LiveConnector("one", shop_config(), None)
+    with ConnectClient(URL) as client:
+        left = leftovers(client, live, {})
+        with pytest.raises(ConfigurationError, match="--database"):
+            list(remove_clean(client, live, left, None, pace=Pace(5.0, 0.0, poll_s=0.01)))
+    assert cluster.writes == []
+
+
+def test_what_another_connector_uses_is_never_dropped(cluster: Cluster) -> None:
+    config = shop_config(slot__name="one", publication__name="both")
+    live = LiveConnector("one", config, None)
+    others = {
+        "one": live,
+        "two": LiveConnector("two", shop_config(slot__name="two", publication__name="both"), None),
+    }
+    with ConnectClient(URL) as client:
+        left = leftovers(client, live, others)
+    assert left.droppable() == [("slot", "one")]
+    assert "publication both: connector two uses it too" in left.lines()
+    assert not any("DROP PUBLICATION" in line for line in left.lines())
+
+
+@pytest.mark.parametrize("named", [{}, {"slot.name": "debezium", "publication.name": "dbz_publication"}])
+def test_what_has_the_default_name_is_never_dropped(cluster: Cluster, named: dict[str, str]) -> None:
+    live = LiveConnector("legacy", {"connector.class": POSTGRES_CLASS, "topic.prefix": "l", **named}, None)
+    with ConnectClient(URL) as client:
+        left = leftovers(client, live, {})
+    assert left.droppable() == []
+    done = list(drop_leftovers(left, None, pace=Pace(5.0, 0.0)))
+    assert [what for what, _ in done] == ["slot debezium", "publication dbz_publication"]
+    for (_, error), statement in zip(
+        done, ("pg_drop_replication_slot('debezium')", "DROP PUBLICATION dbz_publication"), strict=True
+    ):
+        assert error is not None
+        assert "somebody else's" in str(error)
+        assert statement in str(error)
+
+
+def test_statements_quote_names_that_need_it(cluster: Cluster) -> None:
+    config = shop_config(slot__name="one", publication__name='My"pub')
+    with ConnectClient(URL) as client:
+        said = "\n".join(leftovers(client, LiveConnector("one", config, None), {}).lines())
+    assert 'DROP PUBLICATION "My""pub"' in said
+
+
+def test_what_is_not_in_the_database_is_not_called_deleted(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another database was named, or a delete before this one has come so far."""
+    monkeypatch.setitem(removal.DROPS, "slot", lambda _dsn, _name: False)
+    monkeypatch.setitem(removal.DROPS, "publication", lambda _dsn, _name: True)
+    with ConnectClient(URL) as client:
+        left = leftovers(client, LiveConnector("one", shop_config(), None), {})
+    done = list(drop_leftovers(left, "dsn", pace=Pace(5.0, 0.0)))
+    assert done[0][0].startswith("nothing: slot tailrace_shop is not in this database")
+    assert done[1] == ("publication tailrace_shop", None)

@@ -223,6 +223,61 @@ def test_a_name_that_is_taken_meanwhile_is_no_rebalance(
         client.create("a", {}, "STOPPED")
 
 
+def test_a_creation_whose_answer_was_lost_is_looked_for_and_not_sent_again(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.post(f"{URL}/connectors", body=requests.ConnectionError("reset by peer"))
+    answers.get(f"{URL}/connectors/a/config", json={"name": "a", "connector.class": "y"})
+    client.create("a", {"connector.class": "y"}, "STOPPED")
+    assert [call.request.method for call in answers.calls] == ["POST", "GET"]
+
+
+def test_a_creation_that_never_arrived_is_sent_again(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.post(f"{URL}/connectors", body=requests.ConnectionError("reset by peer"))
+    answers.post(f"{URL}/connectors", status=201, json={})
+    answers.get(f"{URL}/connectors/a/config", status=404, json=MISSING)
+    client.create("a", {"connector.class": "y"}, "STOPPED")
+    assert [call.request.method for call in answers.calls] == ["POST", "GET", "POST"]
+
+
+def test_a_creation_that_met_anothers_is_refused(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.post(f"{URL}/connectors", body=requests.ConnectionError("reset by peer"))
+    answers.get(f"{URL}/connectors/a/config", json={"name": "a", "connector.class": "z"})
+    with pytest.raises(ConfigurationError, match="exists already"):
+        client.create("a", {"connector.class": "y"}, "STOPPED")
+
+
+def test_a_restart_whose_answer_was_lost_is_not_sent_twice(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    answers.post(f"{URL}/connectors/a/restart", body=requests.ConnectionError("reset by peer"))
+    with pytest.raises(TransientError, match="may have been taken"):
+        client.restart("a")
+    assert len(answers.calls) == 1
+
+
+def test_what_was_never_sent_is_sent_again() -> None:
+    """Nobody listens there: no answer can have been lost."""
+    with stamina.set_testing(True, attempts=2), ConnectClient("http://127.0.0.1:1") as client:
+        with pytest.raises(TransientError, match="is Connect running there") as raised:
+            client.restart("a")
+        assert "may have been taken" not in str(raised.value)
+
+
+def test_no_message_holds_what_stands_before_the_host() -> None:
+    url = f"http://admin:{CANARY}@127.0.0.1:1"
+    with stamina.set_testing(True, attempts=1), ConnectClient(url) as client:
+        assert client.shown == "http://127.0.0.1:1"
+        with pytest.raises(TransientError) as raised:
+            client.names()
+    assert CANARY not in str(raised.value)
+    assert "admin" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
