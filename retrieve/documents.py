@@ -49,6 +49,7 @@ class DocumentReader:
         """As Retriever.document_page."""
 
         async def read(live: Live, recipe: Recipe) -> DocumentPage:
+            self._refuse_to_guess(recipe, None, scope)
             at = self._after(recipe, after)
             found: list[Manifest] = []
             while True:
@@ -90,12 +91,15 @@ class DocumentReader:
         return await self._resolved(document, read)
 
     def _refuse_to_guess(self, recipe: Recipe, manifest: Manifest | None, scope: Scope) -> None:
-        """Behind the index, the view cannot tell a document that is gone from one that it has yet to read."""
-        if manifest is None or not shown(manifest, scope).counts:
-            return
-        if not self._view.covers(recipe.table, manifest.version):
+        """Behind the index, the view cannot tell a document that is gone from one that it has yet to read.
+
+        While it loads it may not even know how a key of this table is spelled.
+        """
+        listed = manifest is not None and shown(manifest, scope).counts
+        behind = manifest is not None and not self._view.covers(recipe.table, manifest.version)
+        if (listed and behind) or not self._view.ready:
             raise TransientError(
-                f"document {manifest.document}: its row is not read yet, as just after a start: ask again"
+                f"document {recipe.document}: its row is not read yet, as just after a start: ask again"
             )
 
     async def _resolved(self, document: str, read: Callable[[Live, Recipe], Awaitable[R]]) -> R:

@@ -12,6 +12,7 @@ import pytest
 from core.errors import ContractError, LimitError, PermanentError, TransientError
 from core.keys import RowKey
 from core.state import Json, StateRow
+from core.state_reader import Loading
 from core.topics import collection_name
 from core.version import version
 from embed.encoder import HashingEncoder
@@ -481,6 +482,22 @@ def test_a_row_that_was_anothers_is_not_shown_while_the_view_is_behind_the_index
             found = await asking
             assert found is not None
             assert found.row["body"] == "Harmless words about tents."
+
+    run(test)
+
+
+def test_while_the_rows_are_loaded_nobody_is_told_that_a_document_is_gone() -> None:
+    async def test() -> None:
+        world, scope = World(), Scope("a", EVERYBODY)
+        world.reader.loading = Loading(0, 10)
+        for asked in (
+            world.retriever.document("articles", "1", scope),
+            world.retriever.document_page("articles", None, 10, scope),
+        ):
+            with pytest.raises(TransientError, match="not read yet"):
+                await asked
+        world.reader.loading = Loading(10, 10)
+        assert await world.retriever.document("articles", "1", scope) is None
 
     run(test)
 
