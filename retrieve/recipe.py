@@ -5,7 +5,7 @@ request resolves an alias once and reads what it found there by that collection'
 configuration file may say something else already, or still.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,13 +47,13 @@ class UnknownFilterError(ContractError):
     param = "filters"
 
 
-def check_filters(filters: Sequence[str], recipes: Sequence[Recipe]) -> None:
-    """Raises UnknownFilterError, naming the columns there are."""
-    known = sorted(frozenset[str]().union(*(recipe.metadata for recipe in recipes)))
+def check_filters(filters: Sequence[str], columns: Mapping[str, Collection[str]]) -> None:
+    """Raises UnknownFilterError, naming the columns there are. `columns`: by document of the request."""
+    known = sorted({column for found in columns.values() for column in found})
     for column in filters:
         if column not in known:
             raise UnknownFilterError(
                 f"filters: {column!r} is no metadata column of"
-                f" {', '.join(sorted(recipe.document for recipe in recipes))}:"
+                f" {', '.join(sorted(columns))}:"
                 f" write one of {', '.join(known) or '(none configured)'}"
             )

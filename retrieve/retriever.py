@@ -186,7 +186,7 @@ class Retriever:
         while True:
             depth = await self._live.call(self._searcher.find, search, limit, want)
             recipes = {live.document: self._recipes.recipe(live.name) for live in search.lives}
-            check_filters(list(question.filters), list(recipes.values()))
+            check_filters(list(question.filters), {one.document: one.metadata for one in recipes.values()})
             joining = self._join(depth, recipes, question, waited=False)
             if joining.pending:
                 deadline = deadline or self._clock.monotonic() + self._join_wait
