@@ -1,4 +1,4 @@
-"""What every Debezium connector needs, whatever its database, so that no change is lost.
+"""The rules of every Debezium connector, whatever its database: without them changes are lost.
 
 Pure. Each enforced value has its reason beside it: the rule prints it when a configuration says
 otherwise.
@@ -14,8 +14,11 @@ JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
 DEFAULT_PLACEHOLDER: Final = "__debezium_unavailable_value"
 DAY_MS: Final = 86_400_000
 RETENTION_DAYS: Final = 7
+_BEAT_MAX_MS: Final = 60_000
+HISTORY: Final = "schema.history.internal.kafka"
 _NAME_MAX: Final = 63
 """Postgres cuts longer names silently (NAMEDATALEN - 1); the others take more."""
+
 
 Enforced: TypeAlias = Mapping[str, tuple[str, str]]
 """By key: the value, and what happens without it."""
@@ -52,45 +55,6 @@ def values_of(enforced: Enforced) -> dict[str, str]:
     return {key: value for key, (value, _) in enforced.items()}
 
 
-def base_config(
-    *,
-    prefix: str,
-    schemas: bool = False,
-    poll_interval_ms: int = 50,
-    heartbeat_interval_ms: int = 10_000,
-    linger_ms: int = 5,
-    replication: int = 1,
-    retention_ms: int = RETENTION_DAYS * DAY_MS,
-    beats: tuple[str, ...] = (),
-) -> dict[str, str]:
-    """What connectors of all databases share; `beats` are tables that only carry heartbeats."""
-    beating = [*(re.escape(f"{prefix}.{t}") for t in beats), re.escape(f"__debezium-heartbeat.{prefix}")]
-    return {
-        "tasks.max": "1",
-        "topic.prefix": prefix,
-        "key.converter.schemas.enable": flag(schemas),
-        "value.converter.schemas.enable": flag(schemas),
-        "heartbeat.interval.ms": str(heartbeat_interval_ms),
-        "poll.interval.ms": str(poll_interval_ms),
-        # Beside max.queue.size, which counts records: a few long texts must not fill the heap.
-        "max.queue.size.in.bytes": str(32 * 1024 * 1024),
-        "producer.override.linger.ms": str(linger_ms),
-        "producer.override.compression.type": "lz4",
-        "topic.creation.default.replication.factor": str(replication),
-        "topic.creation.default.partitions": "1",
-        "topic.creation.default.cleanup.policy": "delete",
-        "topic.creation.default.retention.ms": str(retention_ms),
-        # Beats are worth nothing after the next one.
-        "topic.creation.groups": "beats",
-        "topic.creation.beats.include": ",".join(beating),
-        "topic.creation.beats.replication.factor": str(replication),
-        "topic.creation.beats.partitions": "1",
-        "topic.creation.beats.cleanup.policy": "delete",
-        "topic.creation.beats.retention.ms": "3600000",
-        **values_of(EVERYWHERE),
-    }
-
-
 def common_rules(config: Mapping[str, str]) -> list[Violation]:
     """What loses or garbles changes of any database."""
     return [
@@ -98,7 +62,7 @@ def common_rules(config: Mapping[str, str]) -> list[Violation]:
         *_schemas(config),
         *_topics(config),
         *_producer(config),
-        *_interval(config),
+        *interval_rules(config, "on an idle database its log is held back and freshness names no position"),
         *_transforms(config),
         *_partial_snapshot(config),
     ]
@@ -122,6 +86,24 @@ def explicit(config: Mapping[str, str], key: str, example: str) -> list[Violatio
     wild = [item for item in listed.split(",") if re.search(r"(?<!\\)\.[*+]", item)]
     why = "a new table that matches would be captured by accident, with whatever it holds"
     return [Violation("tables", key, ",".join(wild), f"each name: {example}", why)] if wild else []
+
+
+def history_rules(config: Mapping[str, str]) -> list[Violation]:
+    """The rule `history`, of connectors that keep one."""
+    why = "without it the worker's validation finds nothing wrong, and the task fails at its start"
+    wanted = {
+        f"{HISTORY}.bootstrap.servers": "Kafka's addresses as Connect reaches them",
+        f"{HISTORY}.topic": "a topic of its own: <prefix>.schema-history",
+    }
+    return [Violation("history", key, None, want, why) for key, want in wanted.items() if not config.get(key)]
+
+
+def interval_rules(config: Mapping[str, str], why: str) -> list[Violation]:
+    """The rule `heartbeat`: one a minute at the least, for so long freshness may lag on an idle source."""
+    key = "heartbeat.interval.ms"
+    if 0 < number(config.get(key)) <= _BEAT_MAX_MS:
+        return []
+    return [Violation("heartbeat", key, config.get(key), f"10000 (at most {_BEAT_MAX_MS})", why)]
 
 
 def _schemas(config: Mapping[str, str]) -> Iterator[Violation]:
@@ -157,13 +139,6 @@ def _producer(config: Mapping[str, str]) -> Iterator[Violation]:
             yield Violation("producer", key, config[key], value, why)
 
 
-def _interval(config: Mapping[str, str]) -> Iterator[Violation]:
-    key = "heartbeat.interval.ms"
-    if not 0 < number(config.get(key)) <= 60_000:  # noqa: PLR2004 - a minute: the longest that freshness may lag on an idle source
-        why = "on an idle database its log is held back and freshness names no position"
-        yield Violation("heartbeat", key, config.get(key), "10000 (at most 60000)", why)
-
-
 _BREAKING: Final = {
     "org.apache.kafka.connect.transforms.Filter": "it drops changes",
     "io.debezium.transforms.ExtractNewRecordState": "unwrapped events say no operation and no position",
@@ -185,10 +160,6 @@ def _partial_snapshot(config: Mapping[str, str]) -> Iterator[Violation]:
     for key in ("snapshot.include.collection.list", "snapshot.select.statement.overrides"):
         if config.get(key):
             yield Violation("partial-snapshot", key, config[key], "nothing: read every row once", why)
-
-
-def flag(value: bool) -> str:  # noqa: FBT001 - a spelling, not a switch
-    return "true" if value else "false"
 
 
 def number(text: str | None) -> int:

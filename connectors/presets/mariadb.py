@@ -7,9 +7,25 @@ not run.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Unpack
 
-from connectors.presets.common import DAY_MS, Enforced, base_config, derived_name, enforced, number, values_of
+from connectors.presets.base import (
+    Relational,
+    history_config,
+    listed,
+    relational_config,
+    require_plain,
+    signals_config,
+)
+from connectors.presets.common import (
+    Enforced,
+    derived_name,
+    enforced,
+    history_rules,
+    interval_rules,
+    number,
+    values_of,
+)
 from connectors.violation import Violation
 
 MARIADB_CLASS: Final = "io.debezium.connector.mariadb.MariaDbConnector"
@@ -17,7 +33,6 @@ MYSQL_CLASS: Final = "io.debezium.connector.mysql.MySqlConnector"
 KEEP_ALIVE_MAX_MS: Final = 10_000
 SERVER_ID_MAX: Final = 2**32 - 1
 
-_HISTORY: Final = "schema.history.internal"
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_$]+\.[A-Za-z0-9_$]+")
 _LISTED = re.compile(r"[A-Za-z0-9_$-]+\.[A-Za-z0-9_$-]+")
 _ESCAPED = re.compile(r"\\(?=[^A-Za-z0-9])")
@@ -30,32 +45,21 @@ def mariadb_config(
     *,
     prefix: str,
     tables: Sequence[str],
-    host: str,
-    port: int,
-    user: str,
-    password: str,
     server_id: int,
     history_servers: str,
     signal_table: str,
     heartbeat_table: str | None = None,
     history_topic: str | None = None,
     sslmode: str = "verify-full",
-    replication: int = 1,
-    retention_ms: int = 7 * DAY_MS,
-    schemas: bool = False,
-    poll_interval_ms: int = 50,
-    heartbeat_interval_ms: int = 10_000,
     keep_alive_ms: int = 3000,
-    linger_ms: int = 5,
-    exclude_columns: Sequence[str] = (),
+    **relational: Unpack[Relational],
 ) -> dict[str, str]:
     """The whole configuration of a connector; it has no violations but those of the values given.
 
-    `tables`, `signal_table` and `heartbeat_table` are `database.table`; `exclude_columns` are
-    `database.table.column`. `password` is a reference that Connect resolves (`${file:…}`).
-    `server_id` is a number that no server and no other replica of this primary has;
-    `history_servers` are Kafka's bootstrap servers as Connect reaches them. The schema history goes to
-    `history_topic`, `<prefix>.schema-history` by default, which the connector makes and keeps for ever.
+    `tables`, `signal_table` and `heartbeat_table` are `database.table`. `server_id` is a number that no
+    server and no other replica of this primary has; `history_servers` are Kafka's bootstrap servers as
+    Connect reaches them. The schema history goes to `history_topic`, `<prefix>.schema-history` by default,
+    which the connector makes and keeps for ever.
     No placeholder is set: rows come whole. Raises ValueError for a name that is no plain
     `database.table`: such lists are regular expressions.
 
@@ -65,39 +69,22 @@ def mariadb_config(
     `keep_alive_ms`, whichever is longer. A connector that is held up for longer than `keep_alive_ms`
     dials again and sends the open transaction once more.
     """
-    for name in (*tables, signal_table, *([heartbeat_table] if heartbeat_table else [])):
-        if not _IDENTIFIER.fullmatch(name):
-            raise ValueError(f"{name!r} is no plain database.table")
+    beat = [] if heartbeat_table is None else [heartbeat_table]
+    require_plain((*tables, signal_table, *beat), _IDENTIFIER, "database.table")
     config = {
-        **base_config(
-            prefix=prefix,
-            schemas=schemas,
-            poll_interval_ms=poll_interval_ms,
-            heartbeat_interval_ms=heartbeat_interval_ms,
-            linger_ms=linger_ms,
-            replication=replication,
-            retention_ms=retention_ms,
-        ),
+        **relational_config(prefix=prefix, **relational),
         "connector.class": MARIADB_CLASS,
-        "database.hostname": host,
-        "database.port": str(port),
-        "database.user": user,
-        "database.password": password,
         "database.server.id": str(server_id),
         "database.ssl.mode": sslmode,
         # Signals are read from the binlog, as every other change: the table must be captured.
-        "table.include.list": ",".join(map(re.escape, dict.fromkeys((*tables, signal_table)))),
-        f"{_HISTORY}.kafka.bootstrap.servers": history_servers,
-        f"{_HISTORY}.kafka.topic": history_topic or f"{prefix}.schema-history",
+        "table.include.list": listed(dict.fromkeys((*tables, signal_table))),
         "connect.keep.alive.interval.ms": str(keep_alive_ms),
-        "signal.data.collection": signal_table,
-        "signal.enabled.channels": "source",
+        **history_config(prefix, history_servers, history_topic),
+        **signals_config(signal_table),
         **values_of(ENFORCED),
     }
     if heartbeat_table is not None:
         config["heartbeat.action.query"] = mariadb_heartbeat_query(heartbeat_table, derived_name(prefix))
-    if exclude_columns:
-        config["column.exclude.list"] = ",".join(re.escape(name) for name in exclude_columns)
     return config
 
 
@@ -129,7 +116,7 @@ ENFORCED: Final[Enforced] = {
 """What each key must be beside what every connector's must, and why."""
 
 _UNWANTED: Final[Enforced] = {
-    f"{_HISTORY}.skip.unparseable.ddl": (
+    "schema.history.internal.skip.unparseable.ddl": (
         "true",
         "a renamed column of a captured table may be what was skipped: values under wrong names",
     ),
@@ -151,23 +138,13 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
             for key, (value, why) in _UNWANTED.items()
             if config.get(key, "").lower() == value
         ),
-        *_heartbeat(config),
+        *interval_rules(config, "that the last commit is in Kafka is known by the next beat only"),
         *_keep_alive(config),
         *_tables(config),
         *_server_id(config),
-        *_history(config),
+        *history_rules(config),
         *_tls(config),
     ]
-
-
-def _heartbeat(config: Mapping[str, str]) -> list[Violation]:
-    key, why = (
-        "heartbeat.interval.ms",
-        "that the last commit is in Kafka is known by the next beat only",
-    )
-    if 0 < number(config.get(key)) <= 60_000:  # noqa: PLR2004 - a minute: the longest that freshness may lag
-        return []
-    return [Violation("heartbeat", key, config.get(key), "10000 (at most 60000)", why)]
 
 
 def _keep_alive(config: Mapping[str, str]) -> list[Violation]:
@@ -206,18 +183,6 @@ def _server_id(config: Mapping[str, str]) -> list[Violation]:
     why = "the server ends one of two replicas with the same id, again and again"
     want = "a number of its own, from 1 to 4294967295"
     return [Violation("server-id", key, config.get(key), want, why)]
-
-
-def _history(config: Mapping[str, str]) -> list[Violation]:
-    why = "without it the worker's validation finds nothing wrong, and the task fails at its start"
-    return [
-        Violation("history", key, None, want, why)
-        for key, want in (
-            (f"{_HISTORY}.kafka.bootstrap.servers", "Kafka's addresses as Connect reaches them"),
-            (f"{_HISTORY}.kafka.topic", "a topic of its own: <prefix>.schema-history"),
-        )
-        if not config.get(key)
-    ]
 
 
 def _tls(config: Mapping[str, str]) -> list[Violation]:

@@ -5,17 +5,10 @@ After Debezium's documentation; not run here.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Unpack
 
-from connectors.presets.common import (
-    DAY_MS,
-    RETENTION_DAYS,
-    Enforced,
-    base_config,
-    enforced,
-    explicit,
-    values_of,
-)
+from connectors.presets.base import Shared, base_config, flag, listed, require_plain, signals_config
+from connectors.presets.common import Enforced, enforced, explicit, values_of
 from connectors.violation import Violation
 
 MONGODB_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
@@ -36,10 +29,7 @@ def mongodb_config(
     password: str,
     signal_collection: str,
     tls: bool = True,
-    replication: int = 1,
-    retention_ms: int = RETENTION_DAYS * DAY_MS,
-    schemas: bool = False,
-    heartbeat_interval_ms: int = 10_000,
+    **shared: Unpack[Shared],
 ) -> dict[str, str]:
     """The whole configuration of a connector; it has no violations but those of the values given.
 
@@ -47,26 +37,17 @@ def mongodb_config(
     hosts and options, no user: `user` and `password` (a reference) do.
     Raises ValueError for a name that is no plain `database.collection`.
     """
-    for name in (*collections, signal_collection):
-        if not _COLLECTION.fullmatch(name):
-            raise ValueError(f"{name!r} is no plain database.collection")
+    require_plain((*collections, signal_collection), _COLLECTION, "database.collection")
     return {
         "connector.class": MONGODB_CLASS,
-        **base_config(
-            prefix=prefix,
-            schemas=schemas,
-            heartbeat_interval_ms=heartbeat_interval_ms,
-            replication=replication,
-            retention_ms=retention_ms,
-        ),
+        **base_config(prefix=prefix, **shared),
         "mongodb.connection.string": connection_string,
         "mongodb.user": user,
         "mongodb.password": password,
-        "mongodb.ssl.enabled": "true" if tls else "false",
-        "collection.include.list": ",".join(re.escape(name) for name in collections),
+        "mongodb.ssl.enabled": flag(tls),
+        "collection.include.list": listed(collections),
         "capture.mode": _FULL_UPDATES,
-        "signal.data.collection": signal_collection,
-        "signal.enabled.channels": "source",
+        **signals_config(signal_collection),
         **values_of(_ENFORCED),
     }
 

@@ -2,13 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Unpack
 
+from connectors.presets.base import Relational, listed, relational_config, require_plain, signals_config
 from connectors.presets.common import (
-    DAY_MS,
     DEFAULT_PLACEHOLDER,
     Enforced,
-    base_config,
     derived_name,
     enforced,
     explicit,
@@ -17,6 +16,8 @@ from connectors.presets.common import (
 from connectors.violation import Violation
 
 POSTGRES_CLASS: Final = "io.debezium.connector.postgresql.PostgresConnector"
+HEARTBEAT_TABLE: Final = "public.debezium_heartbeat"
+SIGNAL_TABLE: Final = "public.debezium_signal"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$]*\.[A-Za-z_][A-Za-z0-9_$]*")
 
 _ENFORCED: Final[Enforced] = {
@@ -39,66 +40,36 @@ def postgres_config(
     *,
     prefix: str,
     tables: Sequence[str],
-    host: str,
-    port: int,
     database: str,
-    user: str,
-    password: str,
     placeholder: str,
-    heartbeat_table: str = "public.debezium_heartbeat",
-    signal_table: str = "public.debezium_signal",
+    heartbeat_table: str = HEARTBEAT_TABLE,
+    signal_table: str = SIGNAL_TABLE,
     sslmode: str = "verify-full",
-    replication: int = 1,
-    retention_ms: int = 7 * DAY_MS,
-    schemas: bool = False,
-    poll_interval_ms: int = 50,
-    heartbeat_interval_ms: int = 10_000,
-    linger_ms: int = 5,
-    exclude_columns: Sequence[str] = (),
+    **relational: Unpack[Relational],
 ) -> dict[str, str]:
     """The whole configuration of a connector; it has no violations but those of the values given.
 
-    `tables`, `heartbeat_table` and `signal_table` are `schema.table`; `exclude_columns` are
-    `schema.table.column`. `password` is a reference that Connect resolves (`${file:…}`).
+    `tables`, `heartbeat_table` and `signal_table` are `schema.table`.
     Raises ValueError for a name that is no plain `schema.table`: such lists are regular expressions.
     """
-    for name in (*tables, heartbeat_table, signal_table):
-        if not _IDENTIFIER.fullmatch(name):
-            raise ValueError(f"{name!r} is no plain schema.table")
+    require_plain((*tables, heartbeat_table, signal_table), _IDENTIFIER, "schema.table")
     own = derived_name(prefix)
-    config = {
+    return {
         "connector.class": POSTGRES_CLASS,
-        **base_config(
-            prefix=prefix,
-            schemas=schemas,
-            poll_interval_ms=poll_interval_ms,
-            heartbeat_interval_ms=heartbeat_interval_ms,
-            linger_ms=linger_ms,
-            replication=replication,
-            retention_ms=retention_ms,
-            beats=(heartbeat_table,),
-        ),
-        "database.hostname": host,
-        "database.port": str(port),
+        **relational_config(prefix=prefix, beats=(heartbeat_table,), **relational),
         "database.dbname": database,
-        "database.user": user,
-        "database.password": password,
         "database.sslmode": sslmode,
-        "table.include.list": ",".join(re.escape(name) for name in (*tables, heartbeat_table)),
+        "table.include.list": listed((*tables, heartbeat_table)),
         "slot.name": own,
         "publication.name": own,
         "unavailable.value.placeholder": placeholder,
         "heartbeat.action.query": heartbeat_query(heartbeat_table, own),
-        "signal.data.collection": signal_table,
-        "signal.enabled.channels": "source",
         "incremental.snapshot.watermarking.strategy": "insert_delete",
         "guardrail.collections.max": "200",
         "guardrail.collections.limit.action": "fail",
+        **signals_config(signal_table),
         **values_of(_ENFORCED),
     }
-    if exclude_columns:
-        config["column.exclude.list"] = ",".join(re.escape(name) for name in exclude_columns)
-    return config
 
 
 def heartbeat_query(table: str, name: str) -> str:
@@ -133,7 +104,7 @@ def _placeholder(config: Mapping[str, str]) -> list[Violation]:
 def _heartbeat(config: Mapping[str, str]) -> list[Violation]:
     if config.get("heartbeat.action.query"):
         return []
-    want = heartbeat_query("public.debezium_heartbeat", "tailrace")
+    want = heartbeat_query(HEARTBEAT_TABLE, "tailrace")
     why = "on an idle database the slot holds all WAL and freshness names no position"
     return [Violation("heartbeat", "heartbeat.action.query", None, want, why)]
 

@@ -5,22 +5,22 @@ After Debezium's documentation; not run here.
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Unpack
 
-from connectors.presets.common import (
-    DAY_MS,
-    RETENTION_DAYS,
-    Enforced,
-    base_config,
-    enforced,
-    explicit,
-    values_of,
+from connectors.presets.base import (
+    Relational,
+    flag,
+    history_config,
+    listed,
+    relational_config,
+    require_plain,
+    signals_config,
 )
+from connectors.presets.common import Enforced, enforced, explicit, history_rules, values_of
 from connectors.violation import Violation
 
 SQLSERVER_CLASS: Final = "io.debezium.connector.sqlserver.SqlServerConnector"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_$#@]*\.[A-Za-z_][A-Za-z0-9_$#@]*")
-_HISTORY: Final = "schema.history.internal.kafka"
 
 _ENFORCED: Final[Enforced] = {
     "decimal.handling.mode": ("string", "as bytes a decimal loses its scale"),
@@ -33,52 +33,29 @@ def sqlserver_config(
     *,
     prefix: str,
     tables: Sequence[str],
-    host: str,
-    port: int,
     databases: Sequence[str],
-    user: str,
-    password: str,
     history_servers: str,
     signal_table: str,
     history_topic: str | None = None,
     encrypt: bool = True,
-    replication: int = 1,
-    retention_ms: int = RETENTION_DAYS * DAY_MS,
-    schemas: bool = False,
-    poll_interval_ms: int = 50,
-    heartbeat_interval_ms: int = 10_000,
+    **relational: Unpack[Relational],
 ) -> dict[str, str]:
     """The whole configuration of a connector; it has no violations but those of the values given.
 
     `tables` are `schema.table` in each of `databases`, `signal_table` is `database.schema.table`.
-    `password` is a reference. `history_servers` are Kafka's bootstrap servers as Connect reaches
-    them; the schema history goes to `history_topic`, `<prefix>.schema-history` by default.
+    `history_servers` are Kafka's bootstrap servers as Connect reaches them; the schema history goes to
+    `history_topic`, `<prefix>.schema-history` by default.
     Raises ValueError for a name that is no plain `schema.table`.
     """
-    for name in tables:
-        if not _IDENTIFIER.fullmatch(name):
-            raise ValueError(f"{name!r} is no plain schema.table")
+    require_plain(tables, _IDENTIFIER, "schema.table")
     return {
         "connector.class": SQLSERVER_CLASS,
-        **base_config(
-            prefix=prefix,
-            schemas=schemas,
-            poll_interval_ms=poll_interval_ms,
-            heartbeat_interval_ms=heartbeat_interval_ms,
-            replication=replication,
-            retention_ms=retention_ms,
-        ),
-        "database.hostname": host,
-        "database.port": str(port),
+        **relational_config(prefix=prefix, **relational),
         "database.names": ",".join(databases),
-        "database.user": user,
-        "database.password": password,
-        "database.encrypt": "true" if encrypt else "false",
-        "table.include.list": ",".join(re.escape(name) for name in tables),
-        f"{_HISTORY}.bootstrap.servers": history_servers,
-        f"{_HISTORY}.topic": history_topic or f"{prefix}.schema-history",
-        "signal.data.collection": signal_table,
-        "signal.enabled.channels": "source",
+        "database.encrypt": flag(encrypt),
+        "table.include.list": listed(tables),
+        **history_config(prefix, history_servers, history_topic),
+        **signals_config(signal_table),
         **values_of(_ENFORCED),
     }
 
@@ -88,18 +65,9 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     return [
         *enforced(config, _ENFORCED),
         *explicit(config, "table.include.list", r"dbo\.articles,…"),
-        *_history(config),
+        *history_rules(config),
         *_tls(config),
     ]
-
-
-def _history(config: Mapping[str, str]) -> list[Violation]:
-    why = "without it the worker's validation finds nothing wrong, and the task fails at its start"
-    wanted = {
-        f"{_HISTORY}.bootstrap.servers": "Kafka's addresses as Connect reaches them",
-        f"{_HISTORY}.topic": "a topic of its own: <prefix>.schema-history",
-    }
-    return [Violation("history", k, None, want, why) for k, want in wanted.items() if not config.get(k)]
 
 
 def _tls(config: Mapping[str, str]) -> list[Violation]:

@@ -2,7 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
-from connectors.presets.common import DAY_MS, RETENTION_DAYS
+from connectors.presets.base import DEFAULTS
+from connectors.presets.postgres import HEARTBEAT_TABLE, SIGNAL_TABLE
 
 
 class Values(BaseModel):
@@ -17,16 +18,16 @@ class Values(BaseModel):
     password: str
     """A reference: `${file:…}` of Connect, or `${env:NAME}`."""
 
-    replication: PositiveInt = 1
+    replication: PositiveInt = DEFAULTS["replication"]
     """Replication factor of the topics that Connect makes."""
 
-    retention_ms: int = RETENTION_DAYS * DAY_MS
+    retention_ms: int = DEFAULTS["retention_ms"]
     """How long records stay, in milliseconds: a worker away for longer loses changes."""
 
-    schemas: bool = False
+    schemas: bool = DEFAULTS["schemas"]
     """Whether records carry their schema, five to ten times their size."""
 
-    heartbeat_interval_ms: PositiveInt = 10_000
+    heartbeat_interval_ms: PositiveInt = DEFAULTS["heartbeat_interval_ms"]
     """Between two heartbeats, in milliseconds."""
 
 
@@ -37,7 +38,7 @@ class Relational(Values):
     host: str
     """The database's address, as Connect reaches it."""
 
-    poll_interval_ms: PositiveInt = 50
+    poll_interval_ms: PositiveInt = DEFAULTS["poll_interval_ms"]
     """The longest that a change waits in the connector, in milliseconds."""
 
 
@@ -51,16 +52,16 @@ class PostgresValues(Relational):
     placeholder: str
     """Stands for unchanged long text: a random token that nobody types, such as `__uv_7f3a91c2d0__`."""
 
-    heartbeat_table: str = "public.debezium_heartbeat"
+    heartbeat_table: str = HEARTBEAT_TABLE
     """Written at each beat, so that an idle database's slot moves on."""
 
-    signal_table: str = "public.debezium_signal"
+    signal_table: str = SIGNAL_TABLE
     """Where snapshots are asked for."""
 
     sslmode: str = "verify-full"
     """As libpq spells it."""
 
-    linger_ms: int = Field(default=5, ge=0)
+    linger_ms: int = Field(default=DEFAULTS["linger_ms"], ge=0)
     """The longest that the connector's producer waits for a fuller batch, in milliseconds."""
 
     exclude_columns: list[str] = []
@@ -91,7 +92,7 @@ class BinlogValues(Relational):
     signal_table: str
     """Where snapshots are asked for, as `database.table`."""
 
-    linger_ms: int = Field(default=5, ge=0)
+    linger_ms: int = Field(default=DEFAULTS["linger_ms"], ge=0)
     """The longest that the connector's producer waits for a fuller batch, in milliseconds."""
 
     exclude_columns: list[str] = []
