@@ -5,18 +5,15 @@ indexing, the view and the search are the real ones; Kafka is lists, the encoder
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from zlib import crc32
 
-from core.clock import SystemClock
 from core.errors import TransientError
 from core.keys import RowKey, TableId
 from core.positions import format_lsn
-from core.settings import Cut, DocumentSettings, HashingEncoderSettings, Settings
+from core.settings import Cut, DocumentSettings, Settings
 from core.state import Json, Progress, StateRecord, StateRow, Truncate
-from core.state_reader import Loading
-from core.state_table import StateTable
 from core.topics import alias_name, collection_name, raw_topic
 from core.version import version
 from embed.cutter import Cutter
@@ -28,18 +25,15 @@ from embed.model import Covered, Scope
 from embed.pipeline import Pipeline
 from embed.render import Renderer
 from embed.store import VectorStore
-from ingest.generations import Frozen
 from retrieve.freshness import FreshnessTracker
 from retrieve.live import LiveIndex
 from retrieve.model import Evidence, Question
-from retrieve.recipe import Recipe
 from retrieve.retriever import Retriever
 from retrieve.search import Searcher
 from retrieve.state_view import StateView
-from tailrace.encoders import recipe_of
 from tailrace.service import keys_of
+from tests.unit.retrieval_hands import PARTITIONS, HandReader, HandRecipes, ShiftedClock
 
-PARTITIONS = 2
 EVERYBODY = frozenset({"all"})
 ARTICLES, PRODUCTS, ORDERS = (
     TableId("shop", f"public.{name}") for name in ("articles", "products", "orders")
@@ -85,68 +79,6 @@ SETTINGS = Settings.model_validate(
         },
     }
 )
-
-
-class ShiftedClock(SystemClock):
-    """The machine's clock, and as much later as a test says."""
-
-    shift = 0.0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + int(self.shift * 1000)
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.shift
-
-    def advance(self, seconds: float) -> None:
-        self.shift += seconds
-
-
-class HandReader:
-    """In place of StateReader: reads what it is given."""
-
-    def __init__(self, topics: Sequence[str]) -> None:
-        self.tables = {topic: StateTable() for topic in topics}
-        self.partitions: Mapping[str, int] = dict.fromkeys(topics, PARTITIONS)
-        self.loading = Loading(0, 0)
-        self._moved = asyncio.Condition()
-
-    async def start(self) -> None: ...
-
-    async def stop(self) -> None: ...
-
-    async def changed(self) -> None:
-        async with self._moved:
-            await self._moved.wait()
-
-    async def tell(self) -> None:
-        async with self._moved:
-            self._moved.notify_all()
-
-
-class HandRecipes:
-    """In place of the generations topic: knows the collections that it is told of."""
-
-    def __init__(self, documents: Sequence[str]) -> None:
-        self.known: dict[str, Recipe] = {}
-        self.encoders: dict[str, Encoder] = {}
-        self._documents = list(documents)
-
-    def documents(self) -> Sequence[str]:
-        return self._documents
-
-    def tables(self, document: str) -> Sequence[TableId]:
-        return list(dict.fromkeys(one.table for one in self.known.values() if one.document == document))
-
-    def recipe(self, collection: str) -> Recipe:
-        if collection not in self.known:
-            raise TransientError(f"{collection} is not known")
-        return self.known[collection]
-
-    def learn(self, collection: str, document: str, section: DocumentSettings, encoder: Encoder) -> None:
-        frozen = Frozen(section, HashingEncoderSettings(), encoder.fingerprint, encoder.dimensions)
-        self.known[collection] = recipe_of(document, frozen)
-        self.encoders[collection] = encoder
 
 
 @dataclass(slots=True)
@@ -389,6 +321,19 @@ class World:
             **more,
         }
         return await self.retriever.retrieve(Question(query, **question))  # type: ignore[arg-type]  # by name
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    """A test of one world, in an event loop of its own."""
+
+    async def main() -> None:
+        await test()
+
+    asyncio.run(main())
+
+
+def keys(evidence: Evidence) -> list[str]:
+    return [hit.key for hit in evidence.hits]
 
 
 def article(body: str, tenant: str = "a", **more: Json) -> dict[str, Json]:

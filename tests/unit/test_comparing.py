@@ -1,7 +1,7 @@
 """Two real collections compared, through the search that answers questions, while both follow the log."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -20,20 +20,13 @@ from serve.errors import UnknownNameError
 from tailrace.encoders import EncoderBook
 from tailrace.reindex.comparison import IndexedGenerations
 from tailrace.service import keys_of
-from tests.unit.retrieval_world import ARTICLES, EVERYBODY, SETTINGS, World, article
+from tests.unit.retrieval_world import ARTICLES, EVERYBODY, SETTINGS, World, article, run
 
 SECTION = SETTINGS.documents["articles"]
 NEXT = SECTION.model_copy(update={"text": "{{ title }}: {{ body }}"})
 SMALL = HashingEncoder(32)
 SCOPE = Scope("a", EVERYBODY)
 TOPICS = ("tents", "boots", "stoves", "ropes", "maps")
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await test()
-
-    asyncio.run(main())
 
 
 def filled(rows: int = 300) -> World:

@@ -6,25 +6,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from connectors.preset import MARIADB_CLASS, NEVER_ACCEPTED, postgres_config, violations
+from connectors.preset import MARIADB_CLASS, NEVER_ACCEPTED, violations
 from connectors.spec import read_spec, read_specs, spec_of
 from core.errors import ConfigurationError
-
-CANARY = "canary-9c1d7e"
-
-
-def config() -> dict[str, str]:
-    return postgres_config(
-        prefix="shop",
-        tables=["public.articles"],
-        host="db.example",
-        port=5432,
-        database="shop",
-        user="debezium",
-        password="${file:/secrets/connect.properties:debezium}",  # noqa: S106 - a reference
-        placeholder="__uv_0123456789abcdef__",
-    )
-
+from tests.unit.connect_world import CANARY, shop_config
 
 BEAT = "INSERT INTO public.debezium_heartbeat (name, beat) VALUES ('a', now())"
 
@@ -258,7 +243,7 @@ def test_there_are_more_than_a_few() -> None:
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_an_attack_is_refused_and_no_reason_waives_it(attack: str) -> None:
     rule, changed = ATTACKS[attack]
-    found = violations({**config(), **changed}, {*NEVER_ACCEPTED, rule})
+    found = violations({**shop_config(), **changed}, {*NEVER_ACCEPTED, rule})
     assert rule in {violation.rule for violation in found if violation.rule in NEVER_ACCEPTED}, attack
     assert CANARY not in " ".join(map(str, found))
 
@@ -267,7 +252,7 @@ def test_an_attack_is_refused_and_no_reason_waives_it(attack: str) -> None:
 def test_an_attack_is_refused_in_a_file_of_connects_own_form(attack: str, tmp_path: Path) -> None:
     rule, changed = ATTACKS[attack]
     file = tmp_path / "attack.json"
-    file.write_text(json.dumps({"name": "shop", "config": {**config(), **changed}}))
+    file.write_text(json.dumps({"name": "shop", "config": {**shop_config(), **changed}}))
     assert rule in {violation.rule for violation in read_spec(file).violations()}
 
 
@@ -284,7 +269,7 @@ def test_a_file_that_waives_a_protection_is_no_connector(rule: str, tmp_path: Pa
 )
 def test_a_name_that_leaves_its_path_is_no_name(name: str, tmp_path: Path) -> None:
     file = tmp_path / "attack.json"
-    file.write_text(json.dumps({"name": name, "config": config()}))
+    file.write_text(json.dumps({"name": name, "config": shop_config()}))
     with pytest.raises(ConfigurationError, match="name"):
         read_spec(file)
 
@@ -320,7 +305,7 @@ def test_a_huge_file_is_not_parsed(tmp_path: Path) -> None:
 
 def test_a_name_cannot_be_taken_by_a_second_file(tmp_path: Path) -> None:
     for name in ("a.json", "b.json"):
-        (tmp_path / name).write_text(json.dumps({"name": "shop", "config": config()}))
+        (tmp_path / name).write_text(json.dumps({"name": "shop", "config": shop_config()}))
     with pytest.raises(ConfigurationError, match=r"stands in .*a\.json too"):
         read_specs([tmp_path])
 
@@ -335,7 +320,7 @@ def test_a_name_cannot_be_taken_by_a_second_file(tmp_path: Path) -> None:
     ],
 )
 def test_the_environment_is_no_way_around(key: str, value: str, rule: str) -> None:
-    spec = spec_of("shop", {**config(), key: "${env:ATTACK}"})
+    spec = spec_of("shop", {**shop_config(), key: "${env:ATTACK}"})
     assert spec.violations() == []
     with pytest.raises(ConfigurationError, match=rule) as raised:
         spec.resolved({"ATTACK": value})
@@ -343,12 +328,12 @@ def test_the_environment_is_no_way_around(key: str, value: str, rule: str) -> No
 
 
 def test_with_a_list_of_hosts_every_other_address_is_refused() -> None:
-    spec = spec_of("shop", config())
+    spec = spec_of("shop", shop_config())
     assert spec.violations(hosts=["db.example"]) == []
     assert spec.violations(hosts=["*.example"]) == []
     for allowed in (["other.example"], ["*.db.example"], []):
         assert [violation.rule for violation in spec.violations(hosts=allowed)] == ["host"]
-    assert spec_of("shop", {**config(), "database.hostname": "db.example.e.vil"}).violations(
+    assert spec_of("shop", {**shop_config(), "database.hostname": "db.example.e.vil"}).violations(
         hosts=["db.example", "*.example"]
     )
 
@@ -380,7 +365,7 @@ def test_with_a_list_of_hosts_every_other_address_is_refused() -> None:
     ],
 )
 def test_what_people_need_is_no_attack(changed: dict[str, str]) -> None:
-    assert violations({**config(), **changed}) == []
+    assert violations({**shop_config(), **changed}) == []
 
 
 def test_the_schema_history_may_log_in() -> None:

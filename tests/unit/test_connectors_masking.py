@@ -3,8 +3,7 @@
 import pytest
 
 from connectors.masking import MASK, holds_secret, is_reference, is_secret_key, masked_config, masked_text
-
-CANARY = "canary-9c1d7e"
+from tests.unit.connect_world import CANARY
 
 
 @pytest.mark.parametrize(

@@ -13,27 +13,15 @@ from connectors.preset import (
 )
 from connectors.presets.mongodb import mongodb_config
 from connectors.presets.sqlserver import sqlserver_config
-
-
-def config() -> dict[str, str]:
-    return postgres_config(
-        prefix="shop",
-        tables=["public.articles"],
-        host="db.example",
-        port=5432,
-        database="shop",
-        user="debezium",
-        password="${file:/secrets/connect.properties:debezium}",  # noqa: S106 - a reference
-        placeholder="__uv_0123456789abcdef__",
-    )
+from tests.unit.connect_world import shop_config
 
 
 def rules(changed: dict[str, str], accept: tuple[str, ...] = ()) -> set[str]:
-    return {violation.rule for violation in violations({**config(), **changed}, accept)}
+    return {violation.rule for violation in violations({**shop_config(), **changed}, accept)}
 
 
 def test_the_preset_has_no_violation() -> None:
-    assert violations(config()) == []
+    assert violations(shop_config()) == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +82,7 @@ def test_retention_without_limit_is_enough() -> None:
 
 
 def test_a_violation_says_what_to_write() -> None:
-    (found,) = violations({**config(), "skipped.operations": "t"})
+    (found,) = violations({**shop_config(), "skipped.operations": "t"})
     assert str(found) == (
         "skipped.operations is t: by default a TRUNCATE is dropped, and its rows stay searchable;"
         " write none [skipped.operations]"
@@ -102,7 +90,7 @@ def test_a_violation_says_what_to_write() -> None:
 
 
 def test_table_lists_match_these_tables_only() -> None:
-    made = config()
+    made = shop_config()
     assert made["table.include.list"] == r"public\.articles,public\.debezium_heartbeat"
     with pytest.raises(ValueError, match="plain"):
         postgres_config(
@@ -132,7 +120,7 @@ def test_table_lists_match_these_tables_only() -> None:
     ],
 )
 def test_rules_of_every_database(key: str, value: str | None, rule: str) -> None:
-    changed = {k: v for k, v in config().items() if k != key} | ({} if value is None else {key: value})
+    changed = {k: v for k, v in shop_config().items() if k != key} | ({} if value is None else {key: value})
     assert {violation.rule for violation in violations(changed)} == {rule}
     assert violations(changed, [rule]) == []
 

@@ -12,13 +12,12 @@ import responses
 import stamina
 
 from connectors.positions import committed_lsn
-from connectors.preset import POSTGRES_CLASS, postgres_config
+from connectors.preset import POSTGRES_CLASS
 from connectors.rest import ConnectClient
 from connectors.spec import ConnectorSpec, read_spec, spec_of, write_spec
 from core.errors import ConfigurationError, PermanentError, TransientError
+from tests.unit.connect_world import CANARY, URL, shop_config
 
-URL = "http://connect.example:8083"
-CANARY = "canary-9c1d7e"
 MISSING = {"error_code": 404, "message": "not found"}
 """Connect's own 404."""
 
@@ -36,17 +35,7 @@ def client() -> Iterator[ConnectClient]:
 
 
 def spec(**changed: str) -> ConnectorSpec:
-    config = postgres_config(
-        prefix="shop",
-        tables=["public.articles"],
-        host="db.example",
-        port=5432,
-        database="shop",
-        user="debezium",
-        password="${file:/secrets/connect.properties:debezium}",  # noqa: S106 - a reference
-        placeholder="__uv_0123456789abcdef__",
-    )
-    return spec_of("shop", {**config, **changed})
+    return spec_of("shop", shop_config(**changed))
 
 
 def status(connector: str, *tasks: str, trace: str | None = None) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from connectors.spec import ConnectorSpec, read_spec, read_specs, spec_of, write
 from connectors.substitution import connects_own
 from connectors.templates.catalogue import TEMPLATES
 from core.errors import ConfigurationError
+from tests.unit.connect_world import CANARY
 
-CANARY = "canary-9c1d7e"
 REFERENCE = "${file:/secrets/connect.properties:debezium}"
 
 COMMON = {"prefix": "shop", "user": "debezium", "password": REFERENCE}

@@ -1,7 +1,5 @@
 """One document, two generations that differ in everything: a request reads the one it resolved, whole."""
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -15,7 +13,8 @@ from embed.model import Scope
 from ingest.generations import Frozen, Generation, Pointer, Registry, registry_of
 from retrieve.recipe import UnknownFilterError
 from tailrace.encoders import GRACE_SECONDS, EncoderBook
-from tests.unit.retrieval_world import ARTICLES, EVERYBODY, SETTINGS, ShiftedClock, World, article
+from tests.unit.retrieval_hands import ShiftedClock
+from tests.unit.retrieval_world import ARTICLES, EVERYBODY, SETTINGS, World, article, run
 
 SECTION = SETTINGS.documents["articles"]
 NEXT = SECTION.model_copy(
@@ -23,13 +22,6 @@ NEXT = SECTION.model_copy(
 )
 SMALL = HashingEncoder(32)
 SCOPE = Scope("a", EVERYBODY)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    async def main() -> None:
-        await test()
-
-    asyncio.run(main())
 
 
 def two_generations() -> World:

@@ -1,0 +1,98 @@
+"""What is wrong with a request, or with us: a status, a problem, and what to write instead."""
+
+import json
+from typing import Any
+
+import pytest
+
+from core.errors import ConfigurationError, ContractError, LimitError, TailraceError, TransientError
+from tests.unit.http_world import ASK, SEARCH, problem, request, twin
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "says"),
+    [
+        ("GET", "/nosuch", None, 404, "no such route"),
+        ("DELETE", "/v1/search", None, 405, "Method"),
+        ("GET", "/v1/documents/nosuch", None, 404, "write one of articles"),
+        ("GET", "/v1/documents/articles/999", None, 404, "'999'"),
+        ("GET", "/v1/documents/articles?limit=0", None, 422, "limit"),
+        ("GET", "/v1/state/nosuch/1", None, 404, "write one of orders"),
+        ("GET", "/v1/models/nosuch", None, 404, "write one of support, written"),
+        ("POST", "/v1/search", {**SEARCH, "topk": 3}, 422, "topk is unknown"),
+        ("POST", "/v1/search", {**SEARCH, "profile": "nosuch"}, 404, "write one of support, written"),
+        ("POST", "/v1/search", {**SEARCH, "state": {"stock": "1"}}, 422, "write one of orders"),
+        ("POST", "/v1/search", {**SEARCH, "filters": {"price": 1}}, 422, "write one of category"),
+        ("POST", "/v1/search", {**SEARCH, "filters": {"category": {"x": 1}}}, 422, "filters.category"),
+        ("POST", "/v1/search", {**SEARCH, "top_k": 1000}, 422, "top_k"),
+        ("POST", "/v1/search", {**SEARCH, "min_position": {"crm": "1"}}, 422, "write one of shop"),
+        ("POST", "/v1/search", {"profile": "support"}, 422, "query"),
+        ("POST", "/v1/chat/completions", {"model": "support", "messages": []}, 422, "messages"),
+        ("POST", "/v1/chat/completions", {**ASK, "model": "gpt-5"}, 404, "write one of support, written"),
+        ("POST", "/v1/chat/completions", {**ASK, "tailrace": {"topk": 3}}, 422, "tailrace.topk is unknown"),
+        (
+            "POST",
+            "/v1/chat/completions",
+            {"model": "support", "messages": [{"role": "system", "content": "x"}]},
+            422,
+            "none of role user",
+        ),
+    ],
+)
+def test_errors_say_what_is_wrong_and_what_to_write(
+    method: str, path: str, body: Any, status: int, says: str
+) -> None:
+    assert says in problem(request(method, path, body), status)["detail"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "kind"),
+    [
+        (ContractError("x"), 422, "invalid-request"),
+        (LimitError("x"), 413, "too-large"),
+        (TransientError("x", retry_after=2.2), 503, "unavailable"),
+        (ConfigurationError("x"), 500, "misconfigured"),
+    ],
+)
+def test_errors_have_their_status(error: TailraceError, status: int, kind: str) -> None:
+    response = request("POST", "/v1/search", SEARCH, over=twin(error=error))
+    assert problem(response, status)["type"].endswith(f"/{kind}")
+    assert response.headers.get("retry-after") == ("3" if status == 503 else None)
+    assert response.headers.get("x-should-retry") == ("false" if status == 500 else None)
+
+
+@pytest.mark.parametrize(
+    ("wait", "told"), [(float("inf"), "3600"), (1e300, "3600"), (float("nan"), "1"), (-5.0, "1")]
+)
+def test_a_wait_of_any_length_is_told_as_one_that_clients_can_keep(wait: float, told: str) -> None:
+    response = request("POST", "/v1/search", SEARCH, over=twin(error=TransientError("x", retry_after=wait)))
+    assert problem(response, 503)
+    assert response.headers["retry-after"] == told
+
+
+def test_a_bug_of_ours_is_a_problem_that_says_nothing_of_our_inside() -> None:
+    over = twin(error=ValueError("secret"))  # no TailraceError
+    found = problem(request("POST", "/v1/search", SEARCH, over=over), 500)
+    assert "secret" not in json.dumps(found)
+    assert found["error"]["code"] == "internal"
+
+
+def test_a_body_that_is_no_json_or_too_long_is_refused() -> None:
+    json_type = {"content-type": "application/json"}
+    problem(request("POST", "/v1/search", content=b"{", headers=json_type), 400)
+    long = json.dumps({**SEARCH, "query": "x" * 2**20}).encode()
+    assert "1048576" in problem(request("POST", "/v1/search", content=long, headers=json_type), 413)["detail"]
+
+    async def parts() -> Any:
+        for start in range(0, len(long), 65536):
+            yield long[start : start + 65536]
+
+    over = twin()
+    problem(request("POST", "/v1/search", content=parts(), headers=json_type, over=over), 413)
+    assert over.asked == []
+    problem(
+        request(
+            "POST", "/v1/search", content=b'{"query": "\\ud800", "profile": "support"}', headers=json_type
+        ),
+        422,
+    )
