@@ -11,20 +11,29 @@ from urllib.parse import quote
 
 import httpx2
 
+from core.addresses import shown_url
 from core.errors import TransientError
 from core.positions import format_lsn, parse_position, reaches
 
 
 class CommittedPositions:
-    """Asks Connect, once a call. `connectors` maps a source to its connector's name."""
+    """Asks Connect, once a call. `connectors` maps a source to its connector's name.
+
+    `login` is the user and password of a Connect that asks for them.
+    """
 
     def __init__(
-        self, connect_url: str, connectors: Mapping[str, str], *, timeout_seconds: float = 5.0
+        self,
+        connect_url: str,
+        connectors: Mapping[str, str],
+        *,
+        login: tuple[str, str] | None = None,
+        timeout_seconds: float = 5.0,
     ) -> None:
         self._url = connect_url.rstrip("/")
         self._connectors = dict(connectors)
         # The environment's proxies are not for the control plane.
-        self._client = httpx2.AsyncClient(timeout=timeout_seconds, trust_env=False)
+        self._client = httpx2.AsyncClient(auth=login, timeout=timeout_seconds, trust_env=False)
 
     async def committed(self, source: str) -> str | None:
         """The position up to which every commit of the database is in the raw topics.
@@ -47,7 +56,7 @@ class CommittedPositions:
             states = {part["state"] for part in (status["connector"], *tasks)}
             position = committed_position(offsets["offsets"])
         except (KeyError, TypeError) as error:
-            raise TransientError(f"Kafka Connect, GET {at}: {type(error).__name__}") from error
+            raise TransientError(f"Kafka Connect, GET {shown_url(at)}: {type(error).__name__}") from error
         if states != {"RUNNING"} or not tasks:
             said = ", ".join(sorted(states - {"RUNNING"})) or "it has no task"
             raise TransientError(
@@ -57,6 +66,7 @@ class CommittedPositions:
 
     async def _get(self, url: str) -> Any:
         """What Connect answers; None for what it does not know."""
+        said = f"Kafka Connect, GET {shown_url(url)}"
         try:
             answer = await self._client.get(url)
             if answer.status_code == httpx2.codes.NOT_FOUND:
@@ -64,9 +74,9 @@ class CommittedPositions:
             answer.raise_for_status()
             return answer.json()
         except httpx2.HTTPStatusError as error:
-            raise TransientError(f"Kafka Connect, GET {url}: {error.response.status_code}") from error
+            raise TransientError(f"{said}: {error.response.status_code}") from error
         except (httpx2.HTTPError, ValueError) as error:
-            raise TransientError(f"Kafka Connect, GET {url}: {type(error).__name__}") from error
+            raise TransientError(f"{said}: {type(error).__name__}") from error
 
     async def aclose(self) -> None:
         await self._client.aclose()

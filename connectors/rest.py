@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote
 
 import requests
 import stamina
@@ -17,6 +17,7 @@ from connectors.live import (
     read_status,
 )
 from connectors.masking import masked_text
+from core.addresses import secrets_of, shown_url
 from core.errors import ConfigurationError, PermanentError, TransientError
 
 _BUSY: Final = frozenset({409, 429, 502, 503, 504})
@@ -40,11 +41,20 @@ class _LostError(_LaterError):
 class ConnectClient:
     """One Connect cluster. Each call is tried for up to `patience` seconds while it may yet work.
 
+    `login` is the user and password of a Connect that asks for them.
+
     Raises TransientError when Connect is away or busy for longer, ConfigurationError when it refuses
     a configuration, PermanentError for any other refusal. No message holds a secret. Not thread-safe.
     """
 
-    def __init__(self, url: str, *, timeout: float = 10.0, patience: float = 15.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        login: tuple[str, str] | None = None,
+        timeout: float = 10.0,
+        patience: float = 15.0,
+    ) -> None:
         self.url = url.rstrip("/")
         self.shown = shown_url(self.url)
         self._timeout = timeout
@@ -52,6 +62,8 @@ class ConnectClient:
         self._session = requests.Session()
         # Proxies of the environment would get the secrets' references and the loopback calls.
         self._session.trust_env = False
+        self._session.auth = login
+        self._secrets = secrets_of(self.url) | ({login[1]} if login else set())
         self._password_keys: dict[str, frozenset[str]] = {}
 
     def __enter__(self) -> Self:
@@ -274,7 +286,7 @@ class ConnectClient:
         flat = (body or {}).get("config", body) or {}
         known = {key: value for key, value in flat.items() if isinstance(value, str)}
         typed = self._password_keys.get(known.get("connector.class", ""), frozenset())
-        message = masked_text(_message(answer), known, password_keys=typed, secrets=secrets)
+        message = masked_text(_message(answer), known, password_keys=typed, secrets=secrets | self._secrets)
         said = f"{self._what(method, path)}: {answer.status_code}: {message}"
         if answer.status_code in _BUSY:
             return _LostError(said) if answer.status_code in _PROXY else _LaterError(said)
@@ -290,12 +302,6 @@ class ConnectClient:
 
     def _what(self, method: str, path: str) -> str:
         return f"Kafka Connect, {method} {self.shown}{path}"
-
-
-def shown_url(url: str) -> str:
-    """The address without a user or password before its host."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def _was_sent(error: requests.RequestException) -> bool:

@@ -3,7 +3,7 @@
 Pure models: reading files, environment and flags is the front door's work
 (`tailrace/configuration.py`). Every field says its unit and why it is there; unknown keys
 are errors. Secrets are references, `${env:NAME}` or `${file:PATH}`, resolved when they are
-used and never printed.
+used and never printed; so no address holds a user or a password.
 """
 
 import os
@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from core.addresses import is_http_url, login_of
 from core.errors import ConfigurationError
 from core.keys import TableId
 
@@ -62,12 +63,29 @@ def _secret(value: str) -> Secret:
     return Secret(value)
 
 
+def _address(value: str) -> str:
+    if login_of(value):
+        raise ValueError(
+            "a user or password is never written in an address: take it out, and give the secret as"
+            " ${env:NAME} or ${file:PATH} under its own key of this section"
+        )
+    return value
+
+
+def _http(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("is no http:// or https:// address")
+    return value
+
+
 def _table(value: str) -> str:
     TableId.parse(value)
     return value
 
 
 SecretRef = Annotated[str, AfterValidator(_secret)]
+Address = Annotated[str, AfterValidator(_address)]
+HttpAddress = Annotated[Address, AfterValidator(_http)]
 Name = Annotated[str, Field(pattern=_NAME)]
 Table = Annotated[str, AfterValidator(_table)]
 
@@ -94,7 +112,7 @@ class EdgeIndex(Section):
 
 class QdrantIndex(Section):
     kind: Literal["qdrant"] = "qdrant"
-    url: str
+    url: Address
     api_key: SecretRef | None = None
     timeout_seconds: PositiveFloat = 10.0
     """One call, without retries."""
@@ -126,7 +144,7 @@ class SentenceTransformersEncoder(Section):
 
 class OpenAIEncoder(Section):
     kind: Literal["openai"] = "openai"
-    base_url: str
+    base_url: HttpAddress
     model: str
     api_key: SecretRef | None = None
     dimensions: PositiveInt
@@ -157,18 +175,36 @@ EncoderSettings: TypeAlias = Annotated[
 
 
 class Connect(Section):
-    url: str
+    url: HttpAddress
     """Kafka Connect's REST address."""
+
+    user: str | None = None
+    """For a Connect that asks for a login (HTTP Basic)."""
+
+    password: SecretRef | None = None
+    """The password of `user`. Only `url` gets it, no address that `--url` names."""
 
     timeout_seconds: PositiveFloat = 10.0
     hosts: list[str] | None = Field(default=None, min_length=1)
     """The only addresses that connectors may name: `db.example`, or `*.example` for all below it; Kafka's,
     for a schema history, among them. Without a list all but clouds' metadata services."""
 
+    @model_validator(mode="after")
+    def _whole_login(self) -> Self:
+        if (self.user is None) is not (self.password is None):
+            raise ValueError("user and password go together: write both, or neither")
+        return self
+
+    def login(self) -> tuple[str, str] | None:
+        """User and password, if Connect asks for them. Raises ConfigurationError as `Secret.reveal` does."""
+        if self.user is None or self.password is None:
+            return None
+        return self.user, Secret(self.password).reveal()
+
 
 class Llm(Section):
     name: Name
-    base_url: str
+    base_url: HttpAddress
     model: str
     api_key: SecretRef | None = None
     timeout_seconds: PositiveFloat = 60.0

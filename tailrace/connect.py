@@ -20,9 +20,10 @@ from connectors.postgres_writes import send_signal
 from connectors.preflight import Facts
 from connectors.preflight_mariadb import MariaDbFacts
 from connectors.preset import MARIADB_CLASS, POSTGRES_CLASS
-from connectors.rest import ConnectClient, shown_url
+from connectors.rest import ConnectClient
 from connectors.snapshots import Signal
 from connectors.spec import ConnectorSpec, LoadedSpec, read_specs
+from core.addresses import shown_url
 from core.errors import ConfigurationError
 from core.settings import Secret, Settings, Source
 from embed.render import Renderer
@@ -45,7 +46,10 @@ class Workplace:
     settings: Settings | None
 
     def client(self, *, patience: float = 15.0) -> ConnectClient:
-        return ConnectClient(self.url, timeout=self.timeout_seconds, patience=patience)
+        connect = self.settings.connect if self.settings else None
+        # No other address gets the password.
+        login = connect.login() if connect is not None and self.url == connect.url else None
+        return ConnectClient(self.url, login=login, timeout=self.timeout_seconds, patience=patience)
 
     @property
     def hosts(self) -> list[str] | None:

@@ -16,8 +16,10 @@ from connectors.hints import explain
 from connectors.inspect import inspect
 from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, derived_name, violations
 from connectors.rest import ConnectClient
+from core.addresses import shown_url
 from core.errors import TailraceError, TransientError
 from core.settings import (
+    Connect,
     EdgeIndex,
     HashingEncoderSettings,
     KafkaLog,
@@ -76,9 +78,7 @@ def _connect(settings: Settings) -> Iterator[Check]:
                 "set connect.url to Kafka Connect's REST address",
             )
         return
-    with ConnectClient(
-        settings.connect.url, timeout=settings.connect.timeout_seconds, patience=1.0
-    ) as client:
+    with _client(settings.connect) as client:
         version = client.root().get("version", "?")
         yield Check("connect", "ok", f"{client.shown} answers, version {version}")
         plugins = client.plugins()
@@ -96,6 +96,10 @@ def _connect(settings: Settings) -> Iterator[Check]:
         for name, source in settings.sources.items():
             if source.connector is not None:
                 yield from _connector(client, name, Path(source.connector).stem, settings)
+
+
+def _client(connect: Connect) -> ConnectClient:
+    return ConnectClient(connect.url, login=connect.login(), timeout=connect.timeout_seconds, patience=1.0)
 
 
 def _connector(client: ConnectClient, source: str, connector: str, settings: Settings) -> Iterator[Check]:
@@ -146,8 +150,7 @@ def _deployed(settings: Settings, source: Source) -> dict[str, str] | None:
     """The configuration that Connect runs for this source; None if it does not say."""
     if settings.connect is None or source.connector is None:
         return None
-    url, seconds = settings.connect.url, settings.connect.timeout_seconds
-    with contextlib.suppress(TransientError), ConnectClient(url, timeout=seconds, patience=1.0) as client:
+    with contextlib.suppress(TransientError), _client(settings.connect) as client:
         return client.config(Path(source.connector).stem)
     return None
 
@@ -173,7 +176,7 @@ def _index(settings: Settings) -> Iterator[Check]:
         place = (
             str(settings.index.path)
             if isinstance(settings.index, EdgeIndex)
-            else settings.index.url
+            else shown_url(settings.index.url)
             if isinstance(settings.index, QdrantIndex)
             else "memory"
         )
@@ -224,15 +227,16 @@ def _llms(settings: Settings) -> Iterator[Check]:
 def _llm(llm: Llm) -> Check:
     headers = {"authorization": f"Bearer {Secret(llm.api_key).reveal()}"} if llm.api_key else {}
     name, url = f"llm {llm.name}", f"{llm.base_url.rstrip('/')}/models"
+    shown = shown_url(url)
     try:
         answer = httpx2.get(url, headers=headers, timeout=HTTP_SECONDS)
     except httpx2.HTTPError as error:
-        return Check(name, "fail", f"{url}: {error!r}", "start it, or correct llms.*.base_url")
+        return Check(name, "fail", f"{shown}: {error!r}", "start it, or correct llms.*.base_url")
     if not answer.is_success:
-        return Check(name, "fail", f"{url}: HTTP {answer.status_code}", "check base_url and api_key")
+        return Check(name, "fail", f"{shown}: HTTP {answer.status_code}", "check base_url and api_key")
     names = [model.get("id") for model in answer.json().get("data", [])]
     if llm.model not in names:
         return Check(
-            name, "warn", f"{url} does not list {llm.model!r}", f"one of {', '.join(map(str, names))}"
+            name, "warn", f"{shown} does not list {llm.model!r}", f"one of {', '.join(map(str, names))}"
         )
-    return Check(name, "ok", f"{llm.base_url} offers {llm.model}")
+    return Check(name, "ok", f"{shown_url(llm.base_url)} offers {llm.model}")

@@ -243,7 +243,10 @@ def _connect_positions(settings: Settings) -> ConnectPositions | None:
     if settings.connect is None or not connectors:
         return None
     return ConnectPositions(
-        settings.connect.url, connectors, timeout_seconds=settings.connect.timeout_seconds
+        settings.connect.url,
+        connectors,
+        login=settings.connect.login(),
+        timeout_seconds=settings.connect.timeout_seconds,
     )
 
 

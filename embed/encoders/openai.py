@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from core.addresses import shown_url
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
 from core.settings import OpenAIEncoder, Secret
 from embed.encoder import Kind
@@ -40,10 +41,7 @@ class OpenAITextEncoder:
         self.max_tokens = settings.max_tokens
         self.fingerprint = f"openai-{settings.model}-{settings.dimensions}"
         self._border = _border_of(openai)
-        if not settings.base_url.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"encoder.base_url: {settings.base_url} is no http:// or https:// address"
-            )
+        self._where = shown_url(settings.base_url)
         key = Secret(settings.api_key).reveal() if settings.api_key else None
         self._headers: dict[str, Any] = dict.fromkeys(
             _STRAY if key else [*_STRAY, "Authorization"], openai.Omit()
@@ -82,7 +80,7 @@ class OpenAITextEncoder:
         self._client.close()
 
     def _call(self, texts: Sequence[str], start: int) -> Vector:
-        with self._lock, self._border(f"{self._settings.base_url}: embed with {self._settings.model}"):
+        with self._lock, self._border(f"{self._where}: embed with {self._settings.model}"):
             answer = self._client.embeddings.with_raw_response.create(
                 input=[text or " " for text in texts],  # endpoints refuse an empty text
                 model=self._settings.model,

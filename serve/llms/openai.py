@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, contextmanager
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
 
 import httpx2
 
+from core.addresses import secrets_of, shown_url
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError
 from core.metrics import LLM_CALL
@@ -72,8 +72,9 @@ class OpenAILlm:
         self._settings, self._first_wait = settings, first_wait
         self._clock = clock or SystemClock()
         key = Secret(settings.api_key).reveal() if settings.api_key else ""
-        self._where, password = _address(f"llms.{self.name}", settings.base_url)
-        self._secrets = [secret for secret in (key, password, unquote(password)) if secret]
+        self._where = f"llms.{self.name} ({shown_url(settings.base_url)})"
+        secrets = secrets_of(settings.base_url) | ({key} if key else set())
+        self._secrets = sorted(secrets, key=len, reverse=True)  # one may be a part of another
         try:
             self._http = httpx2.AsyncClient(transport=_Bounded(), timeout=settings.timeout_seconds)
         except httpx2.HTTPError as error:
@@ -294,13 +295,3 @@ def _said(text: str) -> str:
         return f": {error.get('message', error) if isinstance(error, dict) else error}"
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _address(name: str, url: str) -> tuple[str, str]:
-    """What messages call the endpoint, without what may be secret: user, password, query. The password."""
-    try:
-        parts = urlsplit(url)
-        host, password = parts.netloc.rpartition("@")[2], parts.password or ""
-    except ValueError as error:
-        raise ConfigurationError(f"{name}.base_url is no address: {error}") from error
-    return f"{name} ({urlunsplit((parts.scheme, host, parts.path, '', ''))})", password

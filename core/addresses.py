@@ -1,0 +1,42 @@
+"""Addresses of other services: what of them may be said, and what in them is secret. Pure."""
+
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+
+def is_http_url(text: str) -> bool:
+    """Whether it is an address that HTTP is spoken to: `http://host`, `https://host:port/path`."""
+    parts = _split(text)
+    return parts is not None and parts.scheme in {"http", "https"} and bool(parts.hostname)
+
+
+def shown_url(url: str) -> str:
+    """The address for messages and screens: without user, password, query and fragment.
+
+    Of what is no address, only what stands after the last `@`: a password that was not quoted makes it none.
+    """
+    parts = _split(url)
+    if parts is None:
+        return url.rpartition("@")[2].partition("?")[0]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def login_of(url: str) -> str:
+    """What stands before the host, `user:password` or a token; "" where there is none."""
+    parts = _split(url)
+    return (url if parts is None else parts.netloc).rpartition("@")[0]
+
+
+def secrets_of(url: str) -> frozenset[str]:
+    """The password or token in an address, as spelled and as sent: what a service may quote in an answer."""
+    user, _, password = login_of(url).partition(":")
+    secret = password or user
+    return frozenset({secret, unquote(secret)} - {""})
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        known = parts.port is not None or parts.netloc  # to ask for the port is to check it
+    except ValueError:
+        return None
+    return parts if known else None
