@@ -8,92 +8,32 @@ embedded log answers a follower wrongly.
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from faust.transport.consumer import Consumer, ConsumerThread
-from faust.types import TP
 
-from core.errors import TransientError
-from core.settings import Ingest
-from core.topics import TopicSpec
 from ingest.agents.drainer import ack, batches, release, still_owner
 from ingest.agents.transport import EMBEDDED_FETCH_WAIT_MS
-from ingest.agents.watchdog import watch
-from ingest.app import make_app, raw_bytes_topic
-from ingest.embedded_log import EmbeddedLog
+from tests.contract.faust_world import (
+    DEADLINE_SECONDS,
+    TOPIC,
+    Body,
+    app_on,
+    committed,
+    eventually,
+    fill,
+    log_of,
+    values,
+)
 
 pytestmark = [
     pytest.mark.timeout(60),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-
-TOPIC = "raw"
-DEADLINE_SECONDS = 20.0
-SETTINGS = Ingest(session_seconds=3)
-
-Body = Callable[[Any, Any], Awaitable[None]]
-
-
-@contextmanager
-def log_of(partitions: int = 1) -> Iterator[list[str]]:
-    log = EmbeddedLog()
-    try:
-        yield log.start([TopicSpec(TOPIC, partitions, "delete", "a test")])
-    finally:
-        log.stop()
-
-
-@asynccontextmanager
-async def app_on(brokers: Sequence[str], body: Body, group: str = "rules") -> AsyncIterator[Any]:
-    app = make_app(group, brokers, SETTINGS, embedded=True)
-
-    async def agent(stream: Any) -> None:
-        await body(app, stream)
-
-    app.agent(raw_bytes_topic(app, TOPIC), name="rules", concurrency=1)(agent)
-    app.finalize()
-    await app.start()
-    try:
-        yield app
-    finally:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            await app.stop()
-
-
-async def fill(brokers: Sequence[str], values: Sequence[bytes | None], **more: Any) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=list(brokers))
-    await producer.start()
-    sent = [await producer.send(TOPIC, value, b"key", partition=0, **more) for value in values]
-    await asyncio.gather(*sent)
-    await producer.stop()
-
-
-async def committed(brokers: Sequence[str], group: str = "rules") -> int:
-    consumer = AIOKafkaConsumer(bootstrap_servers=list(brokers), group_id=group, enable_auto_commit=False)
-    await consumer.start()
-    found = await consumer.committed(TopicPartition(TOPIC, 0))
-    await consumer.stop()
-    return found or 0
-
-
-async def eventually(true: Callable[[], bool], what: str) -> None:
-    try:
-        async with asyncio.timeout(DEADLINE_SECONDS):
-            while not true():  # noqa: ASYNC110 - Faust says nothing of its own
-                await asyncio.sleep(0.01)
-    except TimeoutError:
-        pytest.fail(f"not within {DEADLINE_SECONDS:.0f} s: {what}")
-
-
-def values(count: int, first: int = 0) -> list[bytes]:
-    return [b"%d" % number for number in range(first, first + count)]
 
 
 def test_bytes_arrive_as_they_are_and_none_of_them_is_an_error() -> None:
@@ -254,143 +194,6 @@ def test_a_full_queue_costs_no_second() -> None:
             await eventually(lambda: got == 30_000, "all records")
         assert await committed(brokers) == 30_000
         assert last - first < 4
-
-    with log_of() as brokers:
-        asyncio.run(test(brokers))
-
-
-class _Record:
-    """What Faust uses of a fetched record."""
-
-    timestamp, timestamp_type, headers, key, value, checksum = 0, 0, (), b"k", b"v", None
-    serialized_key_size = serialized_value_size = 1
-    topic, partition = TOPIC, 0
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-
-
-def lone_consumer() -> tuple[Any, Any, TP]:
-    """Not started: records are put into it by hand."""
-    app = make_app("holes", ["127.0.0.1:1"], SETTINGS, embedded=True)
-    consumer: Any = app.consumer
-    consumer._thread.thread_loop.close()
-    return app, consumer, TP(TOPIC, 0)
-
-
-@pytest.mark.parametrize(
-    "offsets",
-    [
-        list(range(50)),
-        [0, 5, 6, 7],
-        [0, 40],
-        [3, 4, 9, 10, 25],
-        [0, *range(2, 100, 2)],
-        [1, 1000],
-        [0, 1, 5, 6, 100],
-    ],
-)
-def test_the_holes_of_a_compacted_topic_hold_up_no_commit(offsets: list[int]) -> None:
-    """The consumer alone: the embedded log does not compact."""
-
-    async def test() -> None:
-        app, consumer, tp = lone_consumer()
-        app.topics._acking_topics.add(TOPIC)
-        given: list[Any] = []
-        committing: list[int] = []
-
-        async def getmany(timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109 - Faust's own
-            for offset in offsets:
-                yield tp, consumer._to_message(tp, _Record(offset))
-            consumer._stopped.set()
-
-        async def take(message: Any) -> None:
-            given.append(message)
-
-        consumer.getmany, consumer.callback = getmany, take
-        await consumer._drain_messages(consumer)
-        for message in given:
-            message.ack(consumer)
-            offset = consumer._new_offset(tp)
-            if offset is not None:
-                committing.append(offset)
-                consumer._committed_offset[tp] = offset
-        assert [message.offset for message in given] == offsets
-        assert committing[-1] == offsets[-1] + 1
-        acknowledged = zip(offsets, committing, strict=True)
-        assert all(offset + 1 == commit for offset, commit in acknowledged), "one commit behind each"
-
-    asyncio.run(test())
-
-
-def test_a_record_in_work_behind_a_hole_is_not_committed() -> None:
-    """As Faust ships it, a hole takes in the record behind it: committed before it is done."""
-
-    async def test() -> None:
-        _, consumer, tp = lone_consumer()
-        await consumer._add_gap(tp, 11, 15)
-        await Consumer._add_gap(consumer, tp, 21, 25)
-        held = sorted((one.begin, one.end) for one in consumer._gap[tp])
-        assert held == [(11, 15), (21, 26)], "the second is Faust's own: if it is mended, drop ours"
-
-    asyncio.run(test())
-
-
-def test_a_coordinators_refusal_reaches_the_watchdog() -> None:
-    async def test(brokers: list[str]) -> None:
-        async def body(app: Any, stream: Any) -> None:
-            async for batch in batches(app, stream, 10, 0.001):
-                ack(app, batch)
-
-        async with app_on(brokers, body) as app:
-            seeing = asyncio.create_task(watch(app, lambda: None, lambda: False, 60.0))
-            await eventually(lambda: bool(app.consumer.assignment()), "the assignment")
-            app.consumer._thread._consumer._coordinator._pending_exception = RuntimeError("refused")
-            with pytest.raises(TransientError, match="refused"):
-                await asyncio.wait_for(seeing, DEADLINE_SECONDS)
-
-    with log_of() as brokers:
-        asyncio.run(test(brokers))
-
-
-def test_records_that_nobody_takes_are_seen_by_the_watchdog_unless_it_waits_rightly() -> None:
-    async def test(brokers: list[str]) -> None:
-        async def body(app: Any, stream: Any) -> None:
-            await asyncio.Event().wait()
-
-        rightly = True
-        async with app_on(brokers, body) as app:
-            await eventually(lambda: bool(app.consumer.assignment()), "the assignment")
-            await fill(brokers, values(20_000))
-            seeing = asyncio.create_task(watch(app, lambda: None, lambda: rightly, 1.0))
-            done, _ = await asyncio.wait({seeing}, timeout=3)
-            assert not done
-            rightly = False
-            with pytest.raises(TransientError, match="records wait"):
-                await asyncio.wait_for(seeing, DEADLINE_SECONDS)
-
-    with log_of() as brokers:
-        asyncio.run(test(brokers))
-
-
-def test_an_idle_worker_and_a_busy_one_are_not_stuck() -> None:
-    async def test(brokers: list[str]) -> None:
-        got = 0
-
-        async def body(app: Any, stream: Any) -> None:
-            nonlocal got
-            async for batch in batches(app, stream, 500, 0.001):
-                await asyncio.sleep(0.1)
-                got += len(batch)
-                ack(app, batch)
-
-        async with app_on(brokers, body) as app:
-            seeing = asyncio.create_task(watch(app, lambda: None, lambda: False, 1.5))
-            await fill(brokers, values(10_000))
-            await eventually(lambda: got == 10_000 or seeing.done(), "all records")
-            done, _ = await asyncio.wait({seeing}, timeout=2)
-            assert not done
-            seeing.cancel()
 
     with log_of() as brokers:
         asyncio.run(test(brokers))
