@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from core.consumer import Record, opening
 from core.errors import ConfigurationError, PermanentError, TransientError
 from core.metrics import STATE_UNREADABLE
 from core.retry import Backoff
@@ -22,7 +23,6 @@ from core.telemetry import logger
 log = logger(__name__)
 
 POLL_MS = 100
-FETCH_WAIT_MS = 20  # the embedded log answers a fetch only when its time is over
 FETCH_BYTES = 4 << 20
 RECORDS_A_TURN = 500  # about 2 ms of decoding: the event loop is shared with the API
 
@@ -71,30 +71,10 @@ class StateReader:
         Raises TransientError if the broker does not answer, ConfigurationError if a topic is
         missing.
         """
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._brokers,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=FETCH_BYTES,
-        )
-        try:
-            await consumer.start()
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in self.tables
-                for number in await _partitions(consumer, topic)
-            ]
-            consumer.assign(partitions)
+        async with opening(self._brokers, list(self.tables), fetch_bytes=FETCH_BYTES) as consumer:
+            partitions = sorted(consumer.assignment())
             await consumer.seek_to_beginning(*partitions)
             self._first_ends = await consumer.end_offsets(partitions)
-        except KafkaError as error:
-            await consumer.stop()
-            raise TransientError(f"state topics at {self._brokers}: {error!r}") from error
-        except BaseException:
-            await consumer.stop()
-            raise
         self._consumer = consumer
         self._tail_task = asyncio.create_task(self._tail(consumer), name="state-reader")
 
@@ -162,7 +142,7 @@ class StateReader:
         except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
             self._on_error(error)
 
-    def _take(self, tp: TopicPartition, records: Sequence["_Record"]) -> None:
+    def _take(self, tp: TopicPartition, records: Sequence[Record]) -> None:
         table, changed = self.tables[tp.topic], list[StateRow]()
         for record in records:
             try:
@@ -184,27 +164,3 @@ class StateReader:
             changed += table.apply(tp.partition, record.offset, made)
         if changed:
             self._on_rows(tp.topic, changed)
-
-
-class _Record:
-    """What is used of aiokafka's ConsumerRecord."""
-
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-    offset: int
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    found = consumer.partitions_for_topic(topic)
-    if not found:
-        # A consumer without subscriptions learns of a topic only when asked for it.
-        await consumer._client.force_metadata_update()  # noqa: SLF001 - no public way in 0.14
-        consumer._client.add_topic(topic)  # noqa: SLF001
-        await consumer._client.force_metadata_update()  # noqa: SLF001
-        found = consumer.partitions_for_topic(topic)
-    if not found:
-        raise ConfigurationError(
-            f"topic {topic} does not exist: run `tailrace topics apply`, then start again"
-        )
-    return sorted(found)

@@ -10,6 +10,7 @@ from typing import Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from core.consumer import new_consumer
 from core.errors import ConfigurationError, TransientError
 from ingest.adopt import Adoption, SampledTopic, judge
 from ingest.record import RawRecord
@@ -26,8 +27,6 @@ MOST_TOPICS: Final = 500
 TOPIC_SECONDS: Final = 15.0
 """The longest that one topic is read."""
 
-FETCH_WAIT_MS: Final = 20
-
 
 async def adopt(brokers: Sequence[str], prefix: str | None = None) -> Adoption:
     """What the topics of this prefix hold, or all that are not the broker's own.
@@ -39,13 +38,7 @@ async def adopt(brokers: Sequence[str], prefix: str | None = None) -> Adoption:
 
 async def sample(brokers: Sequence[str], prefix: str | None = None) -> list[SampledTopic]:
     """Some records of each topic, by name."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=list(brokers),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-    )
+    consumer = new_consumer(brokers)
     try:
         await consumer.start()
         names = sorted(name for name in await consumer.topics() if _wanted(name, prefix))

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple, Protocol, Self
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.errors import ConfigurationError, TransientError
+from core.consumer import Record, away, opening
+from core.errors import TransientError
 
 RECORDS: Final = 32
 """Of one window, about: few enough for windows to be many, and more than a fetch is worth."""
@@ -27,7 +28,6 @@ _MOST: Final = 1 << 16
 """Windows that are drawn."""
 
 POLL_MS: Final = 100
-FETCH_WAIT_MS: Final = 20  # the embedded log answers a fetch only when its time is over
 WINDOW_BYTES: Final = 256 << 10
 """Of one partition's part of a fetch: what is fetched beyond a window is thrown away."""
 
@@ -156,7 +156,7 @@ class KafkaLogReader:
             first = await consumer.beginning_offsets(partitions)
             last = await consumer.end_offsets(partitions)
         except KafkaError as error:
-            raise self._away(error) from error
+            raise self._away(repr(error)) from error
         return {tp.partition: (first[tp], last[tp]) for tp in partitions}
 
     async def read(self, windows: Sequence[Window]) -> list[list[Raw]]:
@@ -198,7 +198,7 @@ class KafkaLogReader:
                 if clock() - heard > SILENCE_SECONDS:
                     raise self._away(f"no record for {SILENCE_SECONDS:.0f} s")
         except KafkaError as error:
-            raise self._away(error) from error
+            raise self._away(repr(error)) from error
 
     @staticmethod
     async def _passed(
@@ -219,25 +219,8 @@ class KafkaLogReader:
     async def _open(self, fetch_bytes: int) -> AIOKafkaConsumer:
         if self._consumer is not None:
             return self._consumer
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._brokers,
-            group_id=None,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            fetch_max_wait_ms=FETCH_WAIT_MS,
-            max_partition_fetch_bytes=fetch_bytes,
-        )
-        try:
-            await consumer.start()
-            numbers = await _partitions(consumer, self._topic)
-        except KafkaError as error:
-            await consumer.stop()
-            raise self._away(error) from error
-        except BaseException:
-            await consumer.stop()
-            raise
-        consumer.assign([TopicPartition(self._topic, number) for number in numbers])
-        self._consumer = consumer
+        async with opening(self._brokers, [self._topic], fetch_bytes=fetch_bytes) as consumer:
+            self._consumer = consumer
         return consumer
 
     async def _close(self) -> None:
@@ -245,36 +228,9 @@ class KafkaLogReader:
         if consumer is not None:
             await consumer.stop()
 
-    def _away(self, error: object) -> TransientError:
-        return TransientError(
-            f"topic {self._topic} at {', '.join(self._brokers)}: {error}: see that the broker runs, and"
-            " ask again"
-        )
+    def _away(self, why: str) -> TransientError:
+        return away(self._brokers, [self._topic], why)
 
 
-class _Record(Protocol):
-    """What is used of aiokafka's ConsumerRecord."""
-
-    partition: int
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes]]
-
-
-def _raw(record: _Record) -> Raw:
+def _raw(record: Record) -> Raw:
     return Raw(record.partition, record.offset, record.key, record.value, dict(record.headers))
-
-
-async def _partitions(consumer: AIOKafkaConsumer, topic: str) -> list[int]:
-    # A consumer without subscriptions learns of a topic only when asked for it.
-    client = consumer._client  # noqa: SLF001 - no public way in 0.14
-    await client.force_metadata_update()
-    client.add_topic(topic)
-    await client.force_metadata_update()
-    found = consumer.partitions_for_topic(topic)
-    if not found:
-        raise ConfigurationError(
-            f"topic {topic} does not exist: run `tailrace topics apply`, and start the worker"
-        )
-    return sorted(found)

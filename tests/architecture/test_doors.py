@@ -27,6 +27,7 @@ DOORS = {
     ),
     "confluent_kafka": ("ingest/topics_admin.py", "ingest/embedded_log.py"),
     "aiokafka": (
+        "core/consumer.py",
         "core/state_reader.py",
         "ingest/registry.py",
         "ingest/state_store.py",
