@@ -1,4 +1,4 @@
-"""Every adapter of the index seam, for each test that asks for an `index` or a `collection`."""
+"""Every adapter of the index seam, for each test that asks for an `index` or a `collection`; the model."""
 
 import os
 from collections.abc import Iterator
@@ -10,10 +10,12 @@ from uuid import uuid4
 import pytest
 from qdrant_client import QdrantClient
 
+from embed.encoders.openvino import OpenVinoModel
 from embed.index import Collection, Index
 from embed.indexes.edge import EdgeIndex
 from embed.indexes.qdrant import QdrantIndex
 from embed.memory_index import MemoryIndex
+from tests.contract.encoder_world import MINILM
 from tests.contract.index_world import D
 from tests.qdrant_server.server import QdrantServer
 
@@ -80,3 +82,9 @@ def name() -> str:
 def collection(index: Index, name: str) -> Collection:
     index.create(name, D)
     return index.open(name)
+
+
+@pytest.fixture(scope="session")
+def openvino() -> OpenVinoModel:
+    """The packaged model, read once."""
+    return OpenVinoModel.load(MINILM)

@@ -1,0 +1,112 @@
+"""The model on OpenVINO: the published cosines, its precisions, its folder, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.errors import ConfigurationError, LimitError
+from embed.encoder import Encoder
+from embed.encoders.model_folder import resolve_model
+from embed.encoders.openvino import OpenVinoModel, batches
+from tests.contract.encoder_world import MINILM, TEXTS
+
+# Cosines of TEXTS' first five with each other, upper triangle by rows: all-MiniLM-L6-v2 by
+# sentence-transformers 6.2.0 on torch 2.15.0, float32.
+EXPECTED = (0.59258, 0.19903, 0.05028, 0.07990, 0.13751, 0.03058, 0.12458, 0.02230, 0.02306, 0.10320)
+
+
+@pytest.fixture(scope="module")
+def exact() -> Encoder:
+    return OpenVinoModel.load(MINILM, "f32").encoder(1)
+
+
+def test_openvino_gives_the_published_cosines(openvino: OpenVinoModel, exact: Encoder) -> None:
+    for made, off in ((exact, 1e-4), (openvino.encoder(), 1e-2)):
+        vectors = made.encode(TEXTS[:5], kind="document")
+        assert np.abs((vectors @ vectors.T)[np.triu_indices(5, 1)] - EXPECTED).max() < off
+
+
+def test_the_fast_precision_stays_close_to_the_exact_one(openvino: OpenVinoModel, exact: Encoder) -> None:
+    one, other = (made.encode(TEXTS, kind="document") for made in (openvino.encoder(), exact))
+    assert (one * other).sum(1).min() > 0.999
+
+
+def test_fingerprints_tell_precisions_apart_and_survive_a_move(
+    openvino: OpenVinoModel, exact: Encoder, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    moved.symlink_to(resolve_model(MINILM))
+    assert OpenVinoModel.load(moved, "f32").fingerprint == exact.fingerprint
+    assert (openvino.fingerprint == exact.fingerprint) is (openvino.precision == "f32")
+
+
+def test_openvino_counts_as_the_model_does(openvino: OpenVinoModel) -> None:
+    made = openvino.encoder(1)
+    assert openvino.max_tokens == 254
+    assert made.count(["tent", "", "a tent." * 500, "x" * 101]) == [1, 0, 1500, 1]
+
+
+def altered(at: Path, name: str, value: dict[str, Any]) -> Path:
+    """The packaged model with other facts in one file."""
+    for file in resolve_model(MINILM).iterdir():
+        (at / file.name).symlink_to(file)
+    before = json.loads((at / name).read_text()) if (at / name).exists() else {}
+    (at / name).unlink(missing_ok=True)
+    (at / name).write_text(json.dumps(before | value))
+    return at
+
+
+@pytest.mark.parametrize(
+    "value", [{"model_type": "mpnet"}, {"position_embedding_type": "relative_key"}, {"hidden_act": "relu"}]
+)
+def test_openvino_refuses_another_architecture_by_name(tmp_path: Path, value: dict[str, str]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(value.values()))):
+        OpenVinoModel.load(altered(tmp_path, "config.json", value))
+
+
+def test_openvino_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"encoder\.layer\.6"):
+        OpenVinoModel.load(altered(tmp_path, "config.json", {"num_hidden_layers": 7}))
+
+
+def test_openvino_puts_prompts_before_texts_and_counts_them_off(
+    tmp_path: Path, openvino: OpenVinoModel
+) -> None:
+    said = {"prompts": {"query": "find a tent: ", "document": ""}}
+    model = OpenVinoModel.load(altered(tmp_path, "config_sentence_transformers.json", said))
+    made, plain = model.encoder(1), openvino.encoder(1)
+    assert made.max_tokens == 254 - 4
+    assert made.fingerprint != plain.fingerprint
+    prefixed = plain.encode(["find a tent: small"], kind="query")
+    assert np.array_equal(made.encode(["small"], kind="query"), prefixed)
+    assert np.array_equal(made.encode(["small"], kind="document"), plain.encode(["small"], kind="query"))
+    made.encode(["tent " * 250], kind="query")
+    with pytest.raises(LimitError, match="text 0 has 251 tokens; the encoder takes 250"):
+        made.encode(["tent " * 251], kind="query")
+
+
+def test_openvino_brings_no_reporting_and_no_torch() -> None:
+    program = (
+        "import sys, threading, embed.encoders.openvino as o;"
+        f"o.OpenVinoModel.load({MINILM!r}).encoder(1).encode(['x'], kind='query');"
+        "assert threading.active_count() == 1, threading.enumerate();"
+        "assert not {'torch', 'transformers', 'openai', 'requests'} & set(sys.modules);"
+        "assert sys.modules['openvino_telemetry'] is None"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=50)
+
+
+@given(st.lists(st.integers(1, 300), max_size=80), st.integers(1, 2000))
+def test_batches_hold_each_text_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    found = list(batches(lengths, budget))
+    assert sorted(place for batch in found for place in batch) == list(range(len(lengths)))
+    for batch in found:
+        assert len(batch).bit_count() == 1
+        assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= budget
