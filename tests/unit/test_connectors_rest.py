@@ -117,8 +117,10 @@ def test_running_means_connector_and_every_task(
 
 
 def test_restart_asks_for_the_failed_tasks(answers: responses.RequestsMock, client: ConnectClient) -> None:
-    answers.post(f"{URL}/connectors/shop/restart?includeTasks=true&onlyFailed=true", status=202, json={})
+    failed = f"{URL}/connectors/shop/restart?includeTasks=true&onlyFailed=true"
+    answers.post(failed, status=202, json={})
     client.restart_failed("shop")
+    assert [(call.request.method, call.request.url) for call in answers.calls] == [("POST", failed)]
 
 
 def test_validation_keeps_only_errors(answers: responses.RequestsMock, client: ConnectClient) -> None:
