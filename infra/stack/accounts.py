@@ -3,7 +3,10 @@
 import hashlib
 import os
 import pwd
+import shutil
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -34,3 +37,30 @@ def data_folder(directory: Path, name: str, user: str | None) -> Path:
     if reached.returncode == 0:
         return directory / name
     return _ELSEWHERE / hashlib.sha256(str(directory).encode()).hexdigest()[:12] / name
+
+
+@contextmanager
+def made_aside(data: Path, user: str | None) -> Iterator[Path]:
+    """A folder of the account to make the data in. It takes its place after the block: whole, or absent."""
+    draft = data.with_name(f"{data.name}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True, mode=0o700)
+    if user is not None:
+        shutil.chown(draft, user, user)
+    yield draft
+    draft.rename(data)
+
+
+def run_as(
+    user: str | None, argv: Sequence[str], environ: Mapping[str, str], *, given: str = "", complaint: str = ""
+) -> None:
+    """Run a server's own tool as the account, with `given` as its input.
+
+    Raises ConfigurationError with the end of what it said if it failed, or said the word `complaint`.
+    """
+    done = subprocess.run(
+        argv, input=given, capture_output=True, text=True, check=False, cwd="/", env=environ, **account(user)
+    )
+    if done.returncode != 0 or (complaint and complaint in done.stderr):
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
+        raise ConfigurationError(f"{Path(argv[0]).name} failed: {'; '.join(said)}")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml
 
 from connectors.preset import postgres_config
+from connectors.presets.base import Relational
 from connectors.presets.mariadb import mariadb_config
 from connectors.spec import ConnectorSpec, spec_of
 from core.settings import Settings
@@ -123,21 +124,14 @@ def connector_spec(settings: StackSettings, memory: Memory) -> ConnectorSpec:
     config = postgres_config(
         prefix=settings.prefix,
         tables=TABLES,
-        host=LOOPBACK,
-        port=settings.ports.pg,
         database=DATABASE,
-        user=REPLICATOR,
-        password=f"${{file:{settings.secrets / 'connect.properties'}:{REPLICATOR}}}",
         placeholder=memory.placeholder,
         heartbeat_table=HEARTBEAT,
         signal_table=SIGNAL,
         sslmode="disable",
-        poll_interval_ms=settings.poll_interval_ms,
-        heartbeat_interval_ms=settings.heartbeat_interval_ms,
-        linger_ms=0,
+        **_local(settings, settings.ports.pg, "connect.properties"),
     )
-    accept = {"no-tls": "database and connector are on one machine and talk over loopback"}
-    return spec_of(settings.app, config, accept=accept)
+    return spec_of(settings.app, config, accept=_ACCEPTED)
 
 
 def mariadb_connector_spec(settings: StackSettings, *, server_id: int) -> ConnectorSpec:
@@ -145,22 +139,31 @@ def mariadb_connector_spec(settings: StackSettings, *, server_id: int) -> Connec
     config = mariadb_config(
         prefix=settings.mariadb_source,
         tables=MARIADB_TABLES,
-        host=LOOPBACK,
-        port=settings.ports.mariadb,
-        user=REPLICATOR,
-        password=f"${{file:{settings.secrets / 'mariadb.properties'}:{REPLICATOR}}}",
         server_id=server_id,
         history_servers=f"{LOOPBACK}:{settings.ports.kafka}",
         signal_table=MARIADB_SIGNAL,
         heartbeat_table=MARIADB_HEARTBEAT,
         sslmode="disable",
-        poll_interval_ms=settings.poll_interval_ms,
-        heartbeat_interval_ms=settings.heartbeat_interval_ms,
         keep_alive_ms=1000,
-        linger_ms=0,
+        **_local(settings, settings.ports.mariadb, "mariadb.properties"),
     )
-    accept = {"no-tls": "database and connector are on one machine and talk over loopback"}
-    return spec_of(settings.mariadb_connector, config, accept=accept)
+    return spec_of(settings.mariadb_connector, config, accept=_ACCEPTED)
+
+
+_ACCEPTED: Final = {"no-tls": "database and connector are on one machine and talk over loopback"}
+
+
+def _local(settings: StackSettings, port: int, logins: str) -> Relational:
+    """What is the same for both. `logins`: the file with the password."""
+    return {
+        "host": LOOPBACK,
+        "port": port,
+        "user": REPLICATOR,
+        "password": f"${{file:{settings.secrets / logins}:{REPLICATOR}}}",
+        "poll_interval_ms": settings.poll_interval_ms,
+        "heartbeat_interval_ms": settings.heartbeat_interval_ms,
+        "linger_ms": 0,
+    }
 
 
 def tailrace_yaml(settings: StackSettings, memory: Memory) -> str:

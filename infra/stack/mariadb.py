@@ -4,7 +4,6 @@ import contextlib
 import json
 import secrets as random
 import shutil
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -14,10 +13,10 @@ import pymysql
 from pymysql.connections import Connection
 
 from core.errors import ConfigurationError
-from infra.stack.accounts import server_account
+from infra.stack.accounts import made_aside, run_as, server_account
 from infra.stack.config import MARIADB_DATABASE, OWNER, REPLICATOR, properties
 from infra.stack.ports import LOOPBACK
-from infra.stack.processes import Command, Process, account, wait_until
+from infra.stack.processes import Command, Process, wait_until
 from infra.stack.settings import StackSettings, write_private
 
 ADMIN: Final = "root"
@@ -105,15 +104,8 @@ class MariaDb(Process):
         return False
 
     def _install(self, password: str) -> None:
-        """A data folder is whole or absent: it is made aside and renamed. One login: ADMIN's, from here."""
-        draft = self._data.with_name("mariadb.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True, mode=0o700)
+        """One login: ADMIN's, from here."""
         user = server_account(ACCOUNT)
-        if user is not None:
-            shutil.chown(draft, user, user)
-        install = [str(_beside(self._folder(), "mariadb-install-db")), "--no-defaults", f"--datadir={draft}"]
-        self._run([*install, "--auth-root-authentication-method=normal", "--skip-test-db"], "")
         logins = [
             # The tool made administrators without a password.
             "DELETE FROM mysql.global_priv WHERE User <> 'mariadb.sys'",
@@ -121,18 +113,14 @@ class MariaDb(Process):
             f"CREATE USER '{ADMIN}'@'{LOOPBACK}' IDENTIFIED BY '{password}'",
             f"GRANT ALL PRIVILEGES ON *.* TO '{ADMIN}'@'{LOOPBACK}' WITH GRANT OPTION",
         ]
-        bootstrap = [str(self._folder() / "mariadbd"), "--no-defaults", f"--datadir={draft}", "--bootstrap"]
-        self._run(bootstrap, "".join(f"{one};\n" for one in logins))
-        draft.rename(self._data)
-
-    def _run(self, argv: list[str], given: str) -> None:
-        who = account(server_account(ACCOUNT))
-        done = subprocess.run(
-            argv, input=given, capture_output=True, text=True, check=False, cwd="/", env=_ENVIRON, **who
-        )
-        if done.returncode != 0 or "ERROR" in done.stderr:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()[-5:]
-            raise ConfigurationError(f"{Path(argv[0]).name} failed: {'; '.join(said)}")
+        with made_aside(self._data, user) as draft:
+            common = ["--no-defaults", f"--datadir={draft}"]
+            install = [str(_beside(self._folder(), "mariadb-install-db")), *common]
+            install += ["--auth-root-authentication-method=normal", "--skip-test-db"]
+            run_as(user, install, _ENVIRON, complaint="ERROR")
+            bootstrap = [str(self._folder() / "mariadbd"), *common, "--bootstrap"]
+            statements = "".join(f"{one};\n" for one in logins)
+            run_as(user, bootstrap, _ENVIRON, given=statements, complaint="ERROR")
 
     def _passwords(self) -> dict[str, str]:
         """One random password a login, made once; for Connect and for doctor in files of their own."""

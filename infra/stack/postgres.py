@@ -4,7 +4,6 @@ import contextlib
 import secrets as random
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -12,11 +11,10 @@ from typing import Any, Final
 import psycopg
 from psycopg.conninfo import make_conninfo
 
-from core.errors import ConfigurationError
-from infra.stack.accounts import server_account
+from infra.stack.accounts import made_aside, run_as, server_account
 from infra.stack.config import ADMIN, DATABASE, OWNER, REPLICATOR, properties
 from infra.stack.ports import LOOPBACK
-from infra.stack.processes import Command, Process, account, wait_until
+from infra.stack.processes import Command, Process, wait_until
 from infra.stack.settings import StackSettings, write_private
 
 _OPTIONS: Final = {
@@ -100,33 +98,18 @@ class Postgres(Process):
         self.spawn(Command(argv, self.log, environ=_ENVIRON, user=server_account(ACCOUNT)))
 
     def _initdb(self, password: str) -> None:
-        """A cluster is whole or absent: it is made aside and renamed."""
-        draft = self._cluster.with_name("pg.part")
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True, mode=0o700)
-        handed = draft.with_name("pg.password")
-        write_private(handed, password + "\n")
         user = server_account(ACCOUNT)
-        if user is not None:
-            shutil.chown(draft, user, user)
-            shutil.chown(handed, user, user)
-        argv = [str(self._folder() / "initdb"), "-D", str(draft), "-U", ADMIN, f"--pwfile={handed}"]
-        argv += ["--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "-N"]
-        try:
-            done = subprocess.run(
-                argv,
-                capture_output=True,
-                text=True,
-                check=False,
-                cwd="/",
-                env=_ENVIRON,
-                **account(user),
-            )
-        finally:
-            handed.unlink(missing_ok=True)
-        if done.returncode != 0:
-            raise ConfigurationError(f"initdb failed: {done.stderr.strip()}")
-        draft.rename(self._cluster)
+        with made_aside(self._cluster, user) as draft:
+            handed = draft.with_name("pg.password")
+            write_private(handed, password + "\n")
+            if user is not None:
+                shutil.chown(handed, user, user)
+            argv = [str(self._folder() / "initdb"), "-D", str(draft), "-U", ADMIN, f"--pwfile={handed}"]
+            argv += ["--encoding=UTF8", "--locale=C.UTF-8", "--auth=scram-sha-256", "-N"]
+            try:
+                run_as(user, argv, _ENVIRON)
+            finally:
+                handed.unlink(missing_ok=True)
 
     def _passwords(self) -> dict[str, str]:
         """One random password a role, made once, for libpq (pgpass) and for Connect (properties)."""
