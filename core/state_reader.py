@@ -8,6 +8,7 @@ consumer group: every process reads every partition.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -18,6 +19,7 @@ from core.metrics import STATE_UNREADABLE
 from core.retry import Backoff
 from core.state import StateRow, decode_state
 from core.state_table import StateTable
+from core.tasks import background
 from core.telemetry import logger
 
 log = logger(__name__)
@@ -76,7 +78,7 @@ class StateReader:
             await consumer.seek_to_beginning(*partitions)
             self._first_ends = await consumer.end_offsets(partitions)
         self._consumer = consumer
-        self._tail_task = asyncio.create_task(self._tail(consumer), name="state-reader")
+        self._tail_task = background(partial(self._tail, consumer), self._on_error, name="state-reader")
 
     async def stop(self) -> None:
         """End the tail and close the consumer. Safe to call twice."""
@@ -123,24 +125,19 @@ class StateReader:
 
     async def _tail(self, consumer: AIOKafkaConsumer) -> None:
         backoff = Backoff(first=0.1, most=5.0)
-        try:
-            while True:
-                try:
-                    batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_A_TURN)
-                    for tp, records in batches.items():
-                        self._take(tp, records)
-                    for tp in self._first_ends:
-                        self._read_to[tp] = await consumer.position(tp)  # passes holes
-                except KafkaError:
-                    await backoff.wait()
-                    continue
-                backoff.reset()
-                async with self._moved:
-                    self._moved.notify_all()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to the owner, who ends the process
-            self._on_error(error)
+        while True:
+            try:
+                batches = await consumer.getmany(timeout_ms=POLL_MS, max_records=RECORDS_A_TURN)
+                for tp, records in batches.items():
+                    self._take(tp, records)
+                for tp in self._first_ends:
+                    self._read_to[tp] = await consumer.position(tp)  # passes holes
+            except KafkaError:
+                await backoff.wait()
+                continue
+            backoff.reset()
+            async with self._moved:
+                self._moved.notify_all()
 
     def _take(self, tp: TopicPartition, records: Sequence[Record]) -> None:
         table, changed = self.tables[tp.topic], list[StateRow]()

@@ -7,15 +7,16 @@ threads.
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Final
 
 from core.clock import Clock
 from core.errors import ConfigurationError, TailraceError, TransientError
 from core.keys import TableId
 from core.retry import Backoff
 from core.settings import EmbeddedLog, Settings
+from core.tasks import Work, background
 from core.telemetry import logger
 from core.topics import alias_name, generations_topic, index_group, state_topic
 from embed.index import Index
@@ -41,8 +42,6 @@ FRESH_SECONDS: Final = 1.0
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 
 Key = tuple[str, int]
-Work: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
-"""Not begun yet: one that is cancelled before it begins leaves nothing behind."""
 
 
 class Keeper:
@@ -74,7 +73,7 @@ class Keeper:
     async def start(self) -> None:
         """Begin to keep; returns at once."""
         for name, loop in (("keeper", self._keep), ("reports", self._report)):
-            self._loops.append(asyncio.create_task(self._guarded(loop), name=name))
+            self._loops.append(background(loop, self._on_fatal, name=name))
 
     async def stop(self) -> None:
         """Leave everything as it stands, after a last report. Safe to call twice."""
@@ -170,7 +169,7 @@ class Keeper:
                 name, work = f"{one.document}/alias", partial(self._point, one)
         if name not in self._acting:
             tried = partial(self._tried, name, work)
-            self._acting[name] = asyncio.create_task(self._guarded(tried), name=name)
+            self._acting[name] = background(tried, self._on_fatal, name=name)
 
     async def _tried(self, name: str, work: Work) -> None:
         """A failure that may pass is waited out, and what to do then decided anew."""
@@ -299,15 +298,6 @@ class Keeper:
 
     async def _write(self, *records: Record) -> None:
         await self._writer.write([encode_record(record) for record in records])
-
-    async def _guarded(self, work: Work) -> None:
-        """Whatever is not foreseen ends the process: nothing here dies unheard."""
-        try:
-            await work()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to the owner
-            self._on_fatal(error)
 
 
 def _wishes(registry: Registry) -> tuple[object, ...]:

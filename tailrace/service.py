@@ -1,9 +1,9 @@
 """Composes the query service: view, freshness, retrieval, readiness, HTTP."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from core.clock import Clock
 from core.errors import TailraceError, TransientError
 from core.keys import RowKey
 from core.settings import Settings
+from core.tasks import background
 from core.telemetry import logger
 from core.topics import raw_topic
 from embed.encoder import Encoder
@@ -144,8 +145,8 @@ class Service:
         await self._retriever.start()
         await self._readiness.start()
         self._following = [
-            asyncio.create_task(self._guarded(self._follow_epochs), name="epochs"),
-            asyncio.create_task(self._guarded(self._follow_generations), name="generations"),
+            background(self._follow_epochs, self._on_fatal, name="epochs"),
+            background(self._follow_generations, self._on_fatal, name="generations"),
         ]
 
     async def close_http(self) -> None:
@@ -182,15 +183,6 @@ class Service:
         asked = encoder.encode([_shortened(question, encoder)], kind="query")[0]
         said = encoder.encode([_shortened(text, encoder) for text in sentences], kind="document")
         return [float(one) for one in np.asarray(said) @ asked]
-
-    async def _guarded(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Whatever is not foreseen ends the process: nothing here dies unheard."""
-        try:
-            await work()
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # noqa: BLE001 - handed to the owner
-            self._on_fatal(error)
 
     async def _follow_epochs(self) -> None:
         """Epochs that workers in other processes record while this one runs."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from core.clock import SystemClock
 from core.errors import TailraceError
 from core.settings import Settings
+from core.tasks import background
 from embed.memory_index import MemoryIndex
 from ingest.generations import Registry
 from ingest.registry import RegistryTail
@@ -44,7 +45,7 @@ def test_an_unforeseen_failure_while_following_generations_ends_the_process() ->
             clock=SystemClock(),
         )
         async with asyncio.timeout(10):
-            await service._guarded(service._follow_generations)
+            await background(service._follow_generations, service._on_fatal, name="a test")
         await service.stop()
 
     asyncio.run(play())
