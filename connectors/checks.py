@@ -1,5 +1,6 @@
 """What an inspection found: one line for people, one verdict for programs."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -20,3 +21,11 @@ def worst(checks: list[Check]) -> Status:
     """The worst verdict of all; ok if there are none."""
     found = {check.status for check in checks}
     return "fail" if "fail" in found else "warn" if "warn" in found else "ok"
+
+
+def unknown_columns(table: str, names: Collection[str]) -> list[Check]:
+    """The verdict on columns that the configuration uses and the table does not have."""
+    if not names:
+        return []
+    what = f"has no column {', '.join(sorted(names))}, which the configuration uses"
+    return [Check(table, "fail", what, "correct the name in tailrace.yaml")]

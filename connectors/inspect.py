@@ -8,10 +8,12 @@ from typing import Final
 from connectors.checks import Check
 from connectors.mariadb import read_mariadb_facts
 from connectors.mariadb_connection import SCHEMES, is_mariadb_dsn
+from connectors.mariadb_facts import MariaDbWanted
 from connectors.masking import is_reference
 from connectors.postgres import read_facts
-from connectors.preflight import Wanted, preflight
-from connectors.preflight_mariadb import MariaDbWanted, preflight_mariadb
+from connectors.postgres_facts import Wanted
+from connectors.preflight import preflight
+from connectors.preflight_mariadb import preflight_mariadb
 from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS
 from core.errors import ConfigurationError, TransientError
 

@@ -12,13 +12,8 @@ from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
 from connectors.mariadb_connection import DENIED, connected, quoted, said
-from connectors.preflight_mariadb import (
-    UNPARSEABLE,
-    MariaDbColumn,
-    MariaDbFacts,
-    MariaDbTable,
-    MariaDbWanted,
-)
+from connectors.mariadb_facts import MariaDbColumn, MariaDbFacts, MariaDbTable, MariaDbWanted
+from connectors.preflight_mariadb import UNPARSEABLE
 
 _VARIABLES: Final = (
     "log_bin",

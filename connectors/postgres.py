@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
-from connectors.preflight import Column, Facts, Publication, Role, Slot, Table, Wanted
+from connectors.postgres_facts import Column, Facts, Publication, Role, Slot, Table, Wanted
 from core.errors import ConfigurationError, TransientError
 
 _SERVER = """

@@ -3,11 +3,10 @@
 `connectors/mariadb.py` reads the facts; each rule's reason is in its message.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
-from connectors.checks import Check
+from connectors.checks import Check, unknown_columns
+from connectors.mariadb_facts import MariaDbColumn, MariaDbFacts, MariaDbTable, MariaDbWanted
 
 RETENTION_SECONDS: Final = 7 * 86_400
 """A connector away for longer than the binlog is kept has lost changes: as long as the raw topics."""
@@ -38,93 +37,6 @@ _TYPES: Final = {
     ),
 }
 """What becomes of a type on its way, where that is not what a reader expects."""
-
-
-@dataclass(frozen=True, slots=True)
-class MariaDbColumn:
-    name: str
-    type: str
-    """DATA_TYPE of information_schema: `varchar`, `inet6`."""
-
-    full_type: str
-    """COLUMN_TYPE: `bigint(20) unsigned`, `bit(8)`."""
-
-    default: str | None = None
-
-    @property
-    def compressed(self) -> bool:
-        return "COMPRESSED" in self.full_type.upper()
-
-
-@dataclass(frozen=True, slots=True)
-class MariaDbTable:
-    """`kind` is TABLE_TYPE: BASE TABLE, SYSTEM VERSIONED, SEQUENCE, VIEW."""
-
-    name: str
-    kind: str
-    key: tuple[str, ...]
-    """The primary key, or the first unique key without nullable columns; empty without either."""
-
-    readable: bool
-    columns: tuple[MariaDbColumn, ...]
-    cascades: tuple[str, ...] = ()
-    """Foreign keys of this table by which the server itself changes its rows: name and rule."""
-
-
-@dataclass(frozen=True, slots=True)
-class MariaDbFacts:
-    is_mariadb: bool
-    """False for MySQL."""
-
-    version: tuple[int, int]
-    user: str
-    """Who looked, as the server knows it: `debezium@%`."""
-
-    log_bin: bool
-    binlog_format: str
-    binlog_row_image: str
-    retention_seconds: int
-    """0 keeps binlogs for ever."""
-
-    server_id: int
-    gtid_position: str
-    """gtid_binlog_pos; of MySQL gtid_executed. "" if nothing was ever written under a GTID."""
-
-    privileges: frozenset[str]
-    """Global ones of the login and its role."""
-
-    signal_writable: bool
-    """The login may INSERT into the signal table."""
-
-    signal_exists: bool
-    beat_lacks: frozenset[str]
-    """What the login may not do with the heartbeat table, of SELECT, INSERT, UPDATE."""
-
-    unlogged: frozenset[str]
-    """Wanted databases that the server leaves out of the binlog."""
-
-    tables: Mapping[str, MariaDbTable]
-    dangerous: tuple[str, ...]
-    """`database.table.column (type)` anywhere on the server that stops the connector, captured or not."""
-
-
-@dataclass(frozen=True, slots=True)
-class MariaDbWanted:
-    """What the configuration asks of the database. `columns`: those that are indexed, filtered or shown."""
-
-    tables: tuple[str, ...]
-    """`database.table`."""
-
-    columns: Mapping[str, frozenset[str]]
-    signal_table: str | None = None
-    heartbeat_table: str | None = None
-    """The table that heartbeat.action.query writes."""
-
-    server_id: int | None = None
-    """The connector's database.server.id."""
-
-    user: str | None = None
-    """The connector's database.user; the connection's own by default."""
 
 
 def preflight_mariadb(facts: MariaDbFacts, wanted: MariaDbWanted) -> list[Check]:
@@ -266,10 +178,7 @@ def _table(table: MariaDbTable | None, name: str, wanted: MariaDbWanted) -> list
 
 def _columns(table: MariaDbTable, title: str, wanted: MariaDbWanted) -> list[Check]:
     used = wanted.columns.get(table.name, frozenset())
-    checks = []
-    if unknown := sorted(used - {column.name for column in table.columns}):
-        what = f"has no column {', '.join(unknown)}, which the configuration uses"
-        checks.append(Check(title, "fail", what, "correct the name in tailrace.yaml"))
+    checks = unknown_columns(title, used - {column.name for column in table.columns})
     for column in table.columns:
         if column.type in UNPARSEABLE or column.compressed:
             what = f"{column.name} is {column.full_type}: the connector stops, captured or excluded"

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from connectors.inspect import captured_tables
-from connectors.preflight import Facts, Table
-from connectors.preflight_mariadb import MariaDbFacts, MariaDbTable
+from connectors.mariadb_facts import MariaDbFacts, MariaDbTable
+from connectors.postgres_facts import Facts, Table
 from connectors.snapshot_keys import KeyValue, decode_key
 from core.errors import DecodeError
 

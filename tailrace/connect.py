@@ -14,11 +14,11 @@ from connectors.inspect import inspect, wanted_of_mariadb, wanted_of_postgres
 from connectors.live import LiveConnector
 from connectors.mariadb import read_mariadb_facts
 from connectors.mariadb_connection import is_mariadb_dsn
+from connectors.mariadb_facts import MariaDbFacts
 from connectors.mariadb_writes import send_mariadb_signal
 from connectors.postgres import read_facts
+from connectors.postgres_facts import Facts
 from connectors.postgres_writes import send_signal
-from connectors.preflight import Facts
-from connectors.preflight_mariadb import MariaDbFacts
 from connectors.preset import MARIADB_CLASS, POSTGRES_CLASS
 from connectors.rest import ConnectClient
 from connectors.snapshots import Signal

@@ -20,7 +20,8 @@ from confluent_kafka import Consumer, TopicPartition
 
 from connectors.positions import CommittedPositions, committed_lsn
 from connectors.postgres import read_facts
-from connectors.preflight import Wanted, preflight
+from connectors.postgres_facts import Wanted
+from connectors.preflight import preflight
 from connectors.preset import derived_name
 from connectors.rest import ConnectClient
 from core.errors import ConfigurationError

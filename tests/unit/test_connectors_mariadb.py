@@ -9,14 +9,9 @@ from connectors.checks import Check
 from connectors.inspect import captured_tables, inspect
 from connectors.mariadb import read_mariadb_facts
 from connectors.mariadb_connection import is_mariadb_dsn
+from connectors.mariadb_facts import MariaDbColumn, MariaDbFacts, MariaDbTable, MariaDbWanted
 from connectors.mariadb_writes import send_mariadb_signal
-from connectors.preflight_mariadb import (
-    MariaDbColumn,
-    MariaDbFacts,
-    MariaDbTable,
-    MariaDbWanted,
-    preflight_mariadb,
-)
+from connectors.preflight_mariadb import preflight_mariadb
 from connectors.preset import POSTGRES_CLASS, violations
 from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS, mariadb_config, rules
 from connectors.snapshots import execute

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from connectors.checks import Check, worst
-from connectors.preflight import Column, Facts, Publication, Role, Slot, Table, Wanted, preflight
+from connectors.postgres_facts import Column, Facts, Publication, Role, Slot, Table, Wanted
+from connectors.preflight import preflight
 
 TABLE = Table(
     name="public.docs",

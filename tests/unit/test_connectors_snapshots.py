@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from connectors.mariadb_facts import MariaDbColumn, MariaDbFacts, MariaDbTable
 from connectors.positions import has_reached
-from connectors.preflight import Column, Facts, Publication, Table
-from connectors.preflight_mariadb import MariaDbColumn, MariaDbFacts, MariaDbTable
+from connectors.postgres_facts import Column, Facts, Publication, Table
 from connectors.snapshot_keys import decode_key
 from connectors.snapshots import execute, initial_running, progress, refusals, stop
 from core.errors import DecodeError
