@@ -1,12 +1,15 @@
 """The real stack, for every end-to-end test: the same code as `make up`, in a folder of its own."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from infra.stack import Ports, Stack, StackSettings
 from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
+from tests.e2e.connect_desk import Desk, desk_in
+from tests.e2e.mariadb_world import World, written_to
 
 NewStack = Callable[[str], Stack]
 
@@ -46,3 +49,16 @@ def live_stack(stack: Stack) -> Stack:
     """The same with `tailrace dev` ready on `stack.http_url`."""
     stack.up()
     return stack
+
+
+@pytest.fixture
+def desk(stack: Stack, tmp_path: Path) -> Iterator[Desk]:
+    with desk_in(tmp_path, stack) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """One stack for all files on MariaDB; it ends with the last of them, or with the session."""
+    with written_to(tmp_path_factory.mktemp("mariadb") / "stack") as made:
+        yield made

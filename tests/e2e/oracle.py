@@ -80,7 +80,7 @@ def check_titles(stack: Stack, api: Api, document: str) -> int:
     result.keys(Counter(one["key"] for one in pages), expected)
     for one in pages:
         if (said := expected.get(one["key"])) is not None:
-            result.equal(one["key"], _plain(one["title"]), said.title)
+            result.equal(one["key"], plain(one["title"]), said.title)
     return result.check()
 
 
@@ -97,8 +97,8 @@ def check_documents(stack: Stack, api: Api, document: str) -> int:
             assert found is not None, f"{document} {key} is listed and not there"
             said = expected[key]
             texts = [chunk["text"] for chunk in found["chunks"]]
-            result.equal(key, (_plain(found["manifest"]["title"]), _plain(*texts)), (said.title, said.text))
-            if (row := _like(rows[key], found["row"])) != rows[key]:
+            result.equal(key, (plain(found["manifest"]["title"]), plain(*texts)), (said.title, said.text))
+            if (row := like(rows[key], found["row"])) != rows[key]:
                 result.wrong.append(f"{key}: the row is {_short(row)}, SQL says {_short(rows[key])}")
     return result.check()
 
@@ -113,7 +113,7 @@ def check_entries(stack: Stack, api: Api) -> int:
             [customer, _SHOWN_ROWS],
         )
         found = api.state("orders_by_customer", customer)["rows"]
-        shown = [_like(row, one) for row, one in zip(rows, found, strict=False)]
+        shown = [like(row, one) for row, one in zip(rows, found, strict=False)]
         result.equal(customer, shown if len(found) == len(rows) else found, rows)
     return result.check()
 
@@ -122,11 +122,11 @@ def check_state_topic(stack: Stack, table: str) -> int:
     """What every reader of the state topic arrives at: the highest version of each key."""
     expected = sql_rows(stack, table)
     result = Compared(f"{table} in the state topic")
-    live = list(_live(stack, table))
+    live = list(live_rows(stack, table))
     result.keys(Counter(str(row["id"]) for row in live), expected)
     for row in live:
         if (key := str(row["id"])) in expected:
-            result.equal(key, _like(expected[key], row), expected[key])
+            result.equal(key, like(expected[key], row), expected[key])
     placeholder = stack.memory.placeholder
     result.wrong += [f"{row['id']}: the placeholder is shown" for row in live if placeholder in row.values()]
     return result.check()
@@ -143,7 +143,7 @@ def check_index_on_disk(stack: Stack, *, unlisted_too: bool = True) -> int:
 
 def _check_on_disk(stack: Stack, document: str, *, unlisted_too: bool) -> int:
     assert not stack.tailrace.is_running()
-    return check_points(stack, document, _points(stack, document), unlisted_too=unlisted_too)
+    return check_points(stack, document, stored_points(stack, document), unlisted_too=unlisted_too)
 
 
 def check_points(
@@ -165,8 +165,8 @@ def check_points(
         absent = [one for one in ids if one not in chunks]
         own = [chunks[one] for one in ids if one in chunks]
         said = expected[key]
-        text = _plain(*(chunk["text"] for chunk in own))
-        result.equal(key, (absent, _plain(manifest["title"]), text), ([], said.title, said.text))
+        text = plain(*(chunk["text"] for chunk in own))
+        result.equal(key, (absent, plain(manifest["title"]), text), ([], said.title, said.text))
         for chunk in own:
             metadata = json.loads(chunk["metadata"])
             if (chunk["key"], metadata["category"], metadata.get("lang")) != (key, said.category, said.lang):
@@ -184,7 +184,7 @@ def check_points(
 def documents(stack: Stack, document: str) -> dict[str, Expected]:
     """By key."""
     return {
-        key: Expected(_plain(title), _plain(text), category, lang)
+        key: Expected(plain(title), plain(text), category, lang)
         for key, title, text, category, lang in stack.sql(_DOCUMENTS[document])
     }
 
@@ -208,8 +208,8 @@ def _instant(value: Any) -> Any:
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-def _like(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The found row with its texts read as the types that Postgres gives."""
+def like(expected: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """The found row with its texts read as the types that the database gives."""
     return {name: _read(expected.get(name), value) for name, value in found.items()}
 
 
@@ -223,7 +223,7 @@ def _read(expected: Any, value: Any) -> Any:
     return date.fromisoformat(value.removesuffix("Z")) if isinstance(expected, date) else value
 
 
-def _live(stack: Stack, table: str) -> Iterator[dict[str, Any]]:
+def live_rows(stack: Stack, table: str) -> Iterator[dict[str, Any]]:
     """The live rows of a state topic: by key the highest version, unless deleted or truncated."""
     newest: dict[tuple[int, bytes], dict[str, Any]] = {}
     truncated: dict[int, int] = {}
@@ -245,7 +245,7 @@ def _live(stack: Stack, table: str) -> Iterator[dict[str, Any]]:
             yield row["c"]
 
 
-def _points(stack: Stack, document: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def stored_points(stack: Stack, document: str) -> Iterator[tuple[str, dict[str, Any]]]:
     folder = stack.settings.directory / "index"
     aliases = json.loads((folder / "aliases.json").read_text(encoding="utf-8"))["aliases"]
     live = aliases[f"{stack.settings.app}-{document}"]
@@ -262,7 +262,7 @@ def _points(stack: Stack, document: str) -> Iterator[tuple[str, dict[str, Any]]]
         shard.close()
 
 
-def _plain(*texts: str) -> str:
+def plain(*texts: str) -> str:
     return " ".join(" ".join(texts).split())
 
 

@@ -5,9 +5,7 @@ Each is killed while the others go on. The server is the tests' own: Qdrant's RE
 
 import contextlib
 import json
-import os
-import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,36 +16,13 @@ import yaml
 
 from infra.stack import Stack
 from infra.stack.ports import LOOPBACK, free_ports
-from infra.stack.processes import Command, Process, tail, wait_until
 from infra.stack.service import apply_topics
-from infra.stack.settings import REPOSITORY
 from tests.e2e.load import Workload, check_answers
 from tests.e2e.oracle import check_all, check_points
+from tests.e2e.program import Program
 from tests.e2e.support import HASHING, Api, eventually, groups, lag, one_stack, position, say, wait_arrived
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
-
-
-class Program(Process):
-    """One process of the deployment, started as a user would start it."""
-
-    def __init__(self, stack: Stack, name: str, argv: Sequence[str]) -> None:
-        super().__init__(name, stack.settings.directory / "run" / f"two-{name}.json")
-        self.log = stack.settings.logs / f"two-{name}.log"
-        self._argv = [sys.executable, "-m", *argv]
-
-    def launch(self) -> bool:
-        if self.is_running():
-            return False
-        self.spawn(Command(self._argv, self.log, environ=dict(os.environ), cwd=REPOSITORY))
-        return True
-
-    def wait_ready(self, timeout_s: float = 60.0) -> None:
-        """Only the service says when it is ready: see `World.wait_ready`."""
-        wait_until(self.is_running, timeout_s=timeout_s, what=self.name)
-
-    def said(self) -> str:
-        return f"{self.name}: {'running' if self.is_running() else 'ended'}\n{tail(self.log)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +92,13 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         (port,) = free_ports(1)
         config = configure(stack, f"http://{LOOPBACK}:{port}")
         apply_topics(config)
-        folder = str(stack.settings.directory / "server")
-        index = Program(stack, "index", ["tests.qdrant_server", "--dir", folder, "--port", str(port)])
+        folder, logs = str(stack.settings.directory / "server"), stack.settings.logs
+        index = Program(
+            "index", ["tests.qdrant_server", "--dir", folder, "--port", str(port)], logs / "two-index.log"
+        )
         worker, serve = (
-            Program(stack, name, ["tailrace", name, "--config", str(config)]) for name in ("worker", "serve")
+            Program(name, ["tailrace", name, "--config", str(config)], logs / f"two-{name}.log")
+            for name in ("worker", "serve")
         )
         api = after.enter_context(Api(stack.http_url))
         made = World(stack, api, index, worker, serve, f"http://{LOOPBACK}:{port}")
