@@ -18,7 +18,7 @@ DOORS = {
     "starlette": ("serve/http/",),
     "uvicorn": ("serve/http/",),
     "openai": ("serve/llms/openai.py", "embed/encoders/openai.py"),
-    "requests": ("connectors/rest.py",),
+    "requests": ("connectors/transport.py",),
     "psycopg": ("connectors/postgres.py", "connectors/postgres_writes.py"),
     "pymysql": (
         "connectors/mariadb.py",
