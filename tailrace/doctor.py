@@ -32,7 +32,7 @@ from core.settings import (
 from core.topics import alias_name, required_topics
 from ingest.topics_admin import TopicsAdmin, plan_topics
 from tailrace.adapters import build_index, load_encoders
-from tailrace.connect import columns_used
+from tailrace.connect_databases import columns_used
 
 HTTP_SECONDS: Final = 5.0
 

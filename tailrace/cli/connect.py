@@ -20,6 +20,7 @@ from tailrace.cli.connect_options import (
     say_checks,
     say_plan,
     show_plan,
+    why_data,
 )
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json
 from tailrace.cli.output import put, put_json, say
@@ -196,11 +197,11 @@ def _look_at_databases(
     place: "Workplace", loaded: "Sequence[LoadedSpec]", desired: "Sequence[Desired]", planned: "Plan"
 ) -> None:
     """Those behind what is to change. A fail ends the command before anything was sent."""
-    from tailrace import connect
+    from tailrace import connect_databases
 
     touched = {step.name: step.action for step in planned.changes}
     pairs = [(one, made) for one, made in zip(loaded, desired, strict=True) if made.name in touched]
-    found = connect.preflights(
+    found = connect_databases.preflights(
         place,
         [one for one, _ in pairs],
         [made for _, made in pairs],
@@ -228,8 +229,7 @@ def _show_outcomes(outcomes: "Sequence[Outcome]", *, trace: bool, as_json: bool)
                     "action": one.action,
                     "state": one.state,
                     "writes": one.writes,
-                    "cause": None if one.why is None else one.why.cause,
-                    "hint": None if one.why is None else one.why.hint,
+                    **why_data(one.why),
                 }
                 for one in outcomes
             ]

@@ -92,7 +92,7 @@ def delete(
     """
     from connectors.removal import drop_leftovers, leftovers, need_database, remove, remove_clean
     from connectors.watch import Pace
-    from tailrace import connect
+    from tailrace import connect, connect_databases
 
     place = connect.workplace(config, url)
     with place.client() as client:
@@ -107,11 +107,11 @@ def delete(
             for line in left.lines():
                 say(f"  {line}")
             return
-        dsn = connect.dsn_of(place, live.config, database)
+        dsn = connect_databases.dsn_of(place, live.config, database)
         need_database(left, dsn)
         if dsn is not None and left.droppable():
             # One that cannot be reached is found now, not when offsets and connector are gone.
-            connect.facts_of(live.config, dsn, ())
+            connect_databases.facts_of(live.config, dsn, ())
         parts = [f"connector {name}", "its offsets"] if name in there else []
         parts += [f"{what} {named}" for what, named in left.droppable()]
         confirm(f"Delete {', '.join(parts) or 'nothing'}? There is no way back.", yes=yes)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from connectors.checks import Check
     from connectors.diff import Plan
+    from connectors.hints import Explanation
 
 FAILED, DIFFERS = 1, 3
 
@@ -86,6 +87,10 @@ def plan_data(planned: "Plan") -> dict[str, Any]:
         "foreign": list(planned.foreign),
         "conflicts": list(planned.conflicts),
     }
+
+
+def why_data(why: "Explanation | None") -> dict[str, str | None]:
+    return {"cause": None if why is None else why.cause, "hint": None if why is None else why.hint}
 
 
 def say_plan(planned: "Plan", *, prune: bool) -> None:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailrace.cli.connect_options import FAILED, Connector, Timeout, Trace, Url
+from tailrace.cli.connect_options import FAILED, Connector, Timeout, Trace, Url, why_data
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json
 from tailrace.cli.output import put, put_json, say, table
 
@@ -59,7 +59,10 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
 
     health = client.health()
     live = client.connectors() if name is None else {name: connect.the_connector(client, name)}
-    explained = {one.name: _explained(client, one) for one in live.values()}
+    explained = {
+        one.name: _explained(client, one.name, one.config, one.status.failure if one.status else None)
+        for one in live.values()
+    }
     snapshot = progress(client.offsets(name)) if name is not None else None
     if as_json:
         data: dict[str, Any] = {
@@ -114,18 +117,19 @@ def _status_data(one: "LiveConnector", why: "Explanation | None") -> dict[str, A
             {"id": task.id, "state": task.state, "worker": task.worker}
             for task in (found.tasks if found else ())
         ],
-        "cause": None if why is None else why.cause,
-        "hint": None if why is None else why.hint,
+        **why_data(why),
     }
 
 
-def _explained(client: "ConnectClient", one: "LiveConnector") -> "Explanation | None":
+def _explained(
+    client: "ConnectClient", name: str, config: "Mapping[str, str]", trace: str | None
+) -> "Explanation | None":
     from connectors.hints import explain
 
-    if one.status is None or one.status.failure is None:
+    if trace is None:
         return None
-    keys = client.password_keys(one.config.get("connector.class", ""))
-    return explain(one.status.failure, one.config, password_keys=keys, name=one.name)
+    keys = client.password_keys(config.get("connector.class", ""))
+    return explain(trace, config, password_keys=keys, name=name)
 
 
 def _masked_trace(client: "ConnectClient", one: "LiveConnector") -> str:
@@ -240,26 +244,15 @@ def _change(
 def _wait(
     client: "ConnectClient", wanted: "Mapping[str, State]", timeout: float, settle: float, *, as_json: bool
 ) -> None:
-    from connectors.hints import explain
     from connectors.watch import Pace, wait_for
 
     pace = Pace(timeout, settle)
     seen = wait_for(client, wanted, deadline=pace.clock() + timeout, pace=pace, changed=wanted, say=say)
     rows = []
     for name, found in seen.items():
-        why = None
-        if found.trace is not None:
-            live = client.config(name) or {}
-            keys = client.password_keys(live.get("connector.class", ""))
-            why = explain(found.trace, live, password_keys=keys, name=name)
-        rows.append(
-            {
-                "connector": name,
-                "state": found.state,
-                "cause": None if why is None else why.cause,
-                "hint": None if why is None else why.hint,
-            }
-        )
+        config = (client.config(name) or {}) if found.trace is not None else {}
+        why = _explained(client, name, config, found.trace)
+        rows.append({"connector": name, "state": found.state, **why_data(why)})
         if not as_json:
             put(f"{'ok' if found.reached else 'fail':<5} {name}: {found.state}")
         if why is not None:

@@ -37,13 +37,13 @@ def start(
     """
     from connectors.snapshots import execute, initial_running, refusals
     from core.errors import ConfigurationError
-    from tailrace import connect
+    from tailrace import connect, connect_databases
 
     place = connect.workplace(config, url)
     with place.client() as client:
         live = connect.the_connector(client, name)
-        dsn = connect.need_dsn(place, live.config, database)
-        facts = connect.facts_of(live.config, dsn, tables)
+        dsn = connect_databases.need_dsn(place, live.config, database)
+        facts = connect_databases.facts_of(live.config, dsn, tables)
         said = refusals(live.config, tables, facts)
         if live.state != "running":
             said.append(f"connector {name} is {live.state}: it would not hear the signal")
@@ -56,7 +56,7 @@ def start(
             say("dry run: it would be read; no signal was written")
             return
         signal = execute(tables)
-        position = connect.signal(live.config, dsn, signal)
+        position = connect_databases.signal(live.config, dsn, signal)
         say(f"signal {signal.id} is written")
         begun = time.monotonic()
         seen = until_heard(client, name, signal, tables, position, min(timeout, 60.0))
@@ -100,7 +100,7 @@ def stop(
 ) -> None:
     """Stop a running snapshot. What was read of it stays; the rest is not read."""
     from connectors import snapshots
-    from tailrace import connect
+    from tailrace import connect, connect_databases
 
     place = connect.workplace(config, url)
     with place.client() as client:
@@ -109,9 +109,9 @@ def stop(
         if running is None:
             say(f"{name}: no snapshot runs")
             return
-        dsn = connect.need_dsn(place, live.config, database)
-        connect.facts_of(live.config, dsn, list(tables or running.tables))
-        connect.signal(live.config, dsn, snapshots.stop(tables or ()))
+        dsn = connect_databases.need_dsn(place, live.config, database)
+        connect_databases.facts_of(live.config, dsn, list(tables or running.tables))
+        connect_databases.signal(live.config, dsn, snapshots.stop(tables or ()))
         deadline = time.monotonic() + timeout
         gone = set(tables or running.tables)
         while (now := snapshots.progress(client.offsets(name))) is not None and gone & set(now.tables):

@@ -17,7 +17,7 @@ from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS, mariadb_confi
 from connectors.snapshots import execute
 from core.errors import ConfigurationError, TransientError
 from infra.stack.ports import free_ports
-from tailrace.connect import facts_of
+from tailrace.connect_databases import facts_of
 
 CANARY = "canary-77d1"
 
