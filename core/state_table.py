@@ -28,6 +28,8 @@ class StateTable:
         self._truncates: dict[int, Truncate] = {}
         self.progress: dict[int, Progress] = {}
         self.regressed: set[bytes] = set()
+        self.newest = 0
+        """The highest version of any record, marks and tombstones among them."""
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -61,6 +63,7 @@ class StateTable:
 
     def apply(self, partition: int, offset: int, record: StateRecord) -> list[StateRow]:
         """Take one record; the rows that changed by it, as they are now."""
+        self.newest = max(self.newest, record.version)
         match record:
             case StateRow():
                 return self._apply_row(partition, offset, record)

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from core.clock import Clock
-from core.errors import ConfigurationError, ContractError, LimitError
+from core.errors import ConfigurationError, ContractError, FencedError, LimitError
 from core.keys import TableId
 from core.metrics import RAW_IGNORED, RAW_RECORDS, REPAIRED_TEXT, RESOLVE_BATCH, STAGE
 from core.positions import parse_position
@@ -133,6 +133,22 @@ class ResolveAgent:
     def _check_owner(self) -> None:
         if not self._owner():
             raise LostPartitionError
+        self._check_epoch()
+
+    def _check_epoch(self) -> None:
+        """Our epoch was read at start, maybe minutes before we joined: a resync may have come between.
+
+        What we wrote would lie below its truncates, and our commits behind the offset that it set: the
+        next worker would find nothing left to read. It writes its truncates before it sets that offset,
+        so who was given the offset finds them in the state topic.
+        """
+        newest = epoch_of(self._store.table.newest)
+        if newest > self._epoch:
+            raise FencedError(
+                f"{self._table}: its state topic is in epoch {newest}, and this process began in epoch"
+                f" {self._epoch}: `tailrace resync` was run meanwhile. Nothing was acknowledged; start the"
+                " worker again, and it goes on in the new epoch"
+            )
 
     async def _handle(self, batch: list[Any]) -> None:
         generation = batch[-1].message.generation_id
@@ -154,6 +170,7 @@ class ResolveAgent:
 
     async def _take_over(self, generation: int) -> None:
         await self._store.catch_up()
+        self._check_epoch()
         table = self._store.table
         # A crash in a write leaves partitions behind others: what only some have is not read yet.
         marks = sorted(table.progress.values(), key=lambda one: one.version)

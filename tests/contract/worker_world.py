@@ -29,6 +29,7 @@ from ingest.worker import Worker
 
 TABLE = TableId("shop", "public.articles")
 RAW = "shop.public.articles"
+EPOCH = 3
 PARTITIONS = 2
 DEADLINE_SECONDS = 40.0
 
@@ -96,11 +97,11 @@ class World:
     fatal: list[BaseException] = field(default_factory=list)
     lsn: int = 1000
 
-    def worker(self) -> Worker:
+    def worker(self, epoch: int = EPOCH) -> Worker:
         return Worker(
             self.settings,
             self.brokers,
-            {RAW: 3},
+            {RAW: epoch},
             [self.indexer],
             clock=SystemClock(),
             on_fatal=self.fatal.append,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.clock import FixedClock
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, FencedError
 from core.keys import RowKey, TableId
 from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
@@ -198,3 +198,21 @@ def test_bad_records_among_good_ones_stop_nothing() -> None:
         good = [change("c", start + number + 10, {"id": 1}) for number in range(180)]
         world.take(*[UNREADABLE] * 120, *good)
     assert len(world.parked) == 1200
+
+
+@pytest.mark.parametrize("sign", [Truncate(version(4, 0)), Progress(version(4, 7)), "row"])
+def test_a_worker_of_an_older_epoch_writes_nothing(sign: Truncate | Progress | str) -> None:
+    world = World(epoch=3)
+    row = StateRow(RowKey.of({"id": 9}), version(4, 7), {"id": 9})
+    world.store.table.apply(0, 0, row if isinstance(sign, str) else sign)
+    with pytest.raises(FencedError, match=r"epoch 4.*began in epoch 3.*resync"):
+        world.take(change("c", 10, {"id": 1}))
+    assert world.row() is None
+
+
+def test_an_epoch_that_begins_while_a_worker_runs_ends_it_before_its_next_write() -> None:
+    world = World(epoch=3)
+    world.take(change("c", 10, {"id": 1}))
+    world.store.table.apply(0, 99, Truncate(version(4, 0)))
+    with pytest.raises(FencedError, match="epoch 4"):
+        world.take(change("u", 11, {"id": 1}))
