@@ -1,6 +1,9 @@
 """Addresses of other services: what of them may be said, and what in them is secret. Pure."""
 
+from typing import Annotated
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+
+from pydantic import AfterValidator
 
 
 def is_http_url(text: str) -> bool:
@@ -40,3 +43,24 @@ def _split(url: str) -> SplitResult | None:
     except ValueError:
         return None
     return parts if known else None
+
+
+def _without_login(value: str) -> str:
+    if login_of(value):
+        raise ValueError(
+            "a user or password is never written in an address: take it out, and give the secret as"
+            " ${env:NAME} or ${file:PATH} under its own key of this section"
+        )
+    return value
+
+
+def _http(value: str) -> str:
+    if not is_http_url(value):
+        raise ValueError("is no http:// or https:// address")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_without_login)]
+"""A field that takes no user and no password: secrets are references."""
+
+HttpAddress = Annotated[Address, AfterValidator(_http)]

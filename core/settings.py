@@ -6,8 +6,6 @@ are errors. Secrets are references, `${env:NAME}` or `${file:PATH}`, resolved wh
 used and never printed; so no address holds a user or a password.
 """
 
-import os
-import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -23,11 +21,10 @@ from pydantic import (
     model_validator,
 )
 
-from core.addresses import is_http_url, login_of
-from core.errors import ConfigurationError
+from core.addresses import Address, HttpAddress
 from core.keys import TableId
+from core.secret import Secret, SecretRef
 
-_REFERENCE = re.compile(r"\$\{(env|file):([^}]+)\}")
 _NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 
 
@@ -35,57 +32,11 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-class Secret(str):
-    """A reference to a secret. Prints as the reference; `reveal()` reads it."""
-
-    __slots__ = ()
-
-    def reveal(self) -> str:
-        """The secret. Raises ConfigurationError if the variable or file is missing."""
-        found = _REFERENCE.fullmatch(self)
-        if found is None:
-            raise ConfigurationError("a secret that is no reference")
-        kind, name = found.groups()
-        if kind == "env":
-            if name not in os.environ:
-                raise ConfigurationError(f"environment variable {name} is not set: {self} needs it")
-            return os.environ[name]
-        try:
-            return Path(name).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"{self}: cannot be read: {error.strerror}") from error
-
-
-def _secret(value: str) -> Secret:
-    if not _REFERENCE.fullmatch(value):
-        # The value itself must not be in the message: it may be the secret.
-        raise ValueError("a secret is never written here: write ${env:NAME} or ${file:PATH}")
-    return Secret(value)
-
-
-def _address(value: str) -> str:
-    if login_of(value):
-        raise ValueError(
-            "a user or password is never written in an address: take it out, and give the secret as"
-            " ${env:NAME} or ${file:PATH} under its own key of this section"
-        )
-    return value
-
-
-def _http(value: str) -> str:
-    if not is_http_url(value):
-        raise ValueError("is no http:// or https:// address")
-    return value
-
-
 def _table(value: str) -> str:
     TableId.parse(value)
     return value
 
 
-SecretRef = Annotated[str, AfterValidator(_secret)]
-Address = Annotated[str, AfterValidator(_address)]
-HttpAddress = Annotated[Address, AfterValidator(_http)]
 Name = Annotated[str, Field(pattern=_NAME)]
 Table = Annotated[str, AfterValidator(_table)]
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.clock import Clock
+from core.secret import Secret
 from core.settings import (
     EdgeIndex,
     OpenAIEncoder,
     OpenVinoEncoder,
     QdrantIndex,
-    Secret,
     SentenceTransformersEncoder,
     Settings,
 )

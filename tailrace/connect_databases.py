@@ -16,7 +16,8 @@ from connectors.preset import MARIADB_CLASS, POSTGRES_CLASS
 from connectors.snapshots import Signal
 from connectors.spec import ConnectorSpec, LoadedSpec
 from core.errors import ConfigurationError
-from core.settings import Secret, Settings, Source
+from core.secret import Secret
+from core.settings import Settings, Source
 from embed.render import Renderer
 from tailrace.connect import Workplace
 

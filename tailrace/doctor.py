@@ -18,6 +18,7 @@ from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, derived_name, violatio
 from connectors.rest import ConnectClient
 from core.addresses import shown_url
 from core.errors import TailraceError, TransientError
+from core.secret import Secret
 from core.settings import (
     Connect,
     EdgeIndex,
@@ -25,7 +26,6 @@ from core.settings import (
     KafkaLog,
     Llm,
     QdrantIndex,
-    Secret,
     Settings,
     Source,
 )

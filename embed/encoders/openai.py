@@ -12,7 +12,8 @@ import numpy as np
 
 from core.addresses import shown_url
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
-from core.settings import OpenAIEncoder, Secret
+from core.secret import Secret
+from core.settings import OpenAIEncoder
 from embed.encoder import Kind
 from embed.model import Vector
 

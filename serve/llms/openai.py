@@ -21,8 +21,8 @@ from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError
 from core.metrics import LLM_CALL
 from core.retry import Backoff
+from core.secret import Secret
 from core.settings import Llm as LlmSettings
-from core.settings import Secret
 from core.telemetry import logger
 from serve.llm import Finish, FinishReason, LlmRefusedError, LlmUnavailableError
 from serve.prompt import Message

@@ -12,7 +12,7 @@ from typing import Any, Final
 from connectors.checks import Check
 from connectors.inspect import inspect
 from connectors.rest import ConnectClient
-from core.settings import Secret
+from core.secret import Secret
 from infra.stack import Ports, Stack, StackSettings
 from infra.stack.config import REPLICATOR
 from infra.stack.mariadb import ADMIN

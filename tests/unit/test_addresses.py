@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from connectors.positions import CommittedPositions
 from core.addresses import is_http_url, login_of, secrets_of, shown_url
 from core.errors import ConfigurationError, PermanentError, TransientError
-from core.settings import Connect, Llm, Secret
+from core.secret import Secret
+from core.settings import Connect, Llm
 from tailrace.configuration import load
 from tailrace.connect import Workplace, workplace
 from tailrace.doctor import examine

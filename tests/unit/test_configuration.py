@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from core.settings import KafkaLog, Secret
+from core.secret import Secret
+from core.settings import KafkaLog
 from tailrace.configuration import load
 
 GOOD = """\
