@@ -84,3 +84,13 @@ def release(app: Any, batch: list[Any]) -> None:
 def still_owner(app: Any, generation: int) -> bool:
     """No rebalance has happened since the batch of this generation was fetched."""
     return bool(app.consumer_generation_id == generation and app.flow_control.is_active())
+
+
+def assigned_generation(app: Any, topic: str) -> int | None:
+    """The group's generation in which partition 0 of this topic is this worker's; None if it is not.
+
+    A partition may be assigned for days without any record.
+    """
+    if not app.flow_control.is_active() or (topic, 0) not in app.consumer.assignment():
+        return None
+    return int(app.consumer_generation_id)

@@ -1,5 +1,6 @@
 """Raw change events of one table become rows in its state topic. One raw partition, one batch in flight."""
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,9 @@ from core.metrics import RAW_IGNORED, RAW_RECORDS, REPAIRED_TEXT, RESOLVE_BATCH,
 from core.positions import parse_position
 from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
-from core.topics import HOUR_MS
+from core.topics import HOUR_MS, raw_topic
 from core.version import epoch_of, version
-from ingest.agents.drainer import ack, batches, release, still_owner
+from ingest.agents.drainer import ack, assigned_generation, batches, release, still_owner
 from ingest.brake import Brake
 from ingest.dead_letters import MOST_BYTES, DeadLetter
 from ingest.record import RawRecord
@@ -83,6 +84,8 @@ class ResolveAgent:
         self._walk: Iterator[bytes] = iter(())
         self._next_walk = 0
         self._app: Any = None
+        self._lock = asyncio.Lock()
+        """A batch or maintenance, never both: each writes what it has read of the table before."""
         self.busy_since: float | None = None
 
     async def run(self, app: Any, stream: Any) -> None:
@@ -105,16 +108,26 @@ class ResolveAgent:
             self.busy_since = None
 
     async def maintain(self) -> None:
-        """Repair what regressed and bury expired graves, if this worker owns the table."""
-        if self._generation is None or not self._owner():
+        """Repair what regressed and bury expired graves, if this worker owns the table.
+
+        A table that nobody changes is owned like any other: by who was given its raw partition, batch
+        or no batch. Raises what must end the process.
+        """
+        if self._app is None:
             return
-        try:
-            await self._store.repair(self._check_owner)
-            expired = self._expired()
-            if expired:
-                await self._store.bury(expired, self._check_owner)
-        except LostPartitionError:
-            return
+        async with self._lock:
+            generation = assigned_generation(self._app, raw_topic(self._source.prefix, self._table.table))
+            if generation is None:
+                return
+            try:
+                if self._generation != generation:
+                    await self._take_over(generation)
+                await self._store.repair(self._check_owner)
+                expired = self._expired()
+                if expired:
+                    await self._store.bury(expired, self._check_owner)
+            except LostPartitionError:
+                return
 
     def _expired(self) -> list[StateRow]:
         """Of the next graves in a slow walk over the table: a table of millions must not stop the loop."""
@@ -151,22 +164,27 @@ class ResolveAgent:
             )
 
     async def _handle(self, batch: list[Any]) -> None:
-        generation = batch[-1].message.generation_id
-        if self._generation != generation:
-            await self._take_over(generation)
-        self._check_owner()
-        now = self._clock.now_ms()
-        tally = _Tally()
-        segments, letters = self._resolve(batch, now, tally)
-        self._failpoint("after_decode")
-        if letters:
-            await self._park(letters)
-        made = version(self._epoch, batch[-1].message.offset)
-        progress = Progress(made, self._position, self._committed_at, now)
-        for segment in segments[:-1]:
-            await self._store.write(list(segment.rows.values()), segment.truncate, None, self._check_owner)
-        await self._store.write(list(segments[-1].rows.values()), None, progress, self._check_owner)
-        self._count(tally)
+        async with self._lock:
+            generation = batch[-1].message.generation_id
+            if not still_owner(self._app, generation):
+                raise LostPartitionError
+            if self._generation != generation:
+                await self._take_over(generation)
+            self._check_owner()
+            now = self._clock.now_ms()
+            tally = _Tally()
+            segments, letters = self._resolve(batch, now, tally)
+            self._failpoint("after_decode")
+            if letters:
+                await self._park(letters)
+            made = version(self._epoch, batch[-1].message.offset)
+            progress = Progress(made, self._position, self._committed_at, now)
+            for segment in segments[:-1]:
+                await self._store.write(
+                    list(segment.rows.values()), segment.truncate, None, self._check_owner
+                )
+            await self._store.write(list(segments[-1].rows.values()), None, progress, self._check_owner)
+            self._count(tally)
 
     async def _take_over(self, generation: int) -> None:
         await self._store.catch_up()

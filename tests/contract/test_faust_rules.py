@@ -15,7 +15,7 @@ import faust
 import pytest
 from faust.transport.consumer import Consumer, ConsumerThread
 
-from ingest.agents.drainer import ack, batches, release, still_owner
+from ingest.agents.drainer import ack, assigned_generation, batches, release, still_owner
 from ingest.agents.transport import EMBEDDED_FETCH_WAIT_MS
 from tests.contract.faust_world import (
     DEADLINE_SECONDS,
@@ -75,6 +75,28 @@ def test_a_worker_leaves_nothing_where_it_stands(tmp_path: Path, monkeypatch: py
     with log_of() as brokers:
         asyncio.run(test(brokers))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_partition_is_known_as_ours_without_any_record_in_it() -> None:
+    async def test(brokers: list[str]) -> None:
+        async def body(app: Any, stream: Any) -> None:
+            async for batch in batches(app, stream, 10, 0.001):
+                assert assigned_generation(app, TOPIC) == batch[0].message.generation_id
+                ack(app, batch)
+
+        async with app_on(brokers, body) as app:
+            await eventually(lambda: assigned_generation(app, TOPIC) is not None, "the assignment")
+            generation = assigned_generation(app, TOPIC)
+            assert generation is not None
+            assert still_owner(app, generation)
+            assert assigned_generation(app, "another") is None
+            await fill(brokers, values(1))
+            await eventually(lambda: app.consumer._n_acked == 1, "a record of the same generation")
+            app.flow_control.suspend()
+            assert assigned_generation(app, TOPIC) is None
+
+    with log_of() as brokers:
+        asyncio.run(test(brokers))
 
 
 def test_batches_take_what_is_queued_at_once_and_never_more_than_asked_for() -> None:

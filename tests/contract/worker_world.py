@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from core.clock import SystemClock
+from core.clock import Clock, SystemClock
 from core.errors import TransientError
 from core.keys import RowKey, TableId
 from core.metrics import RAW_RECORDS
@@ -97,13 +97,13 @@ class World:
     fatal: list[BaseException] = field(default_factory=list)
     lsn: int = 1000
 
-    def worker(self, epoch: int = EPOCH) -> Worker:
+    def worker(self, epoch: int = EPOCH, clock: Clock | None = None) -> Worker:
         return Worker(
             self.settings,
             self.brokers,
             {RAW: epoch},
             [self.indexer],
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             on_fatal=self.fatal.append,
         )
 
@@ -214,8 +214,8 @@ def in_world(test: Callable[[World], Awaitable[None]], **ingest: Any) -> None:
 
 
 @asynccontextmanager
-async def running(world: World) -> AsyncIterator[Worker]:
-    worker = world.worker()
+async def running(world: World, clock: Clock | None = None) -> AsyncIterator[Worker]:
+    worker = world.worker(clock=clock)
     await worker.start()
     try:
         yield worker

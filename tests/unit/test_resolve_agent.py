@@ -15,7 +15,7 @@ from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
 from core.state_table import StateTable
 from core.version import version
-from ingest.agents.resolve_agent import ResolveAgent
+from ingest.agents.resolve_agent import LostPartitionError, ResolveAgent
 from ingest.dead_letters import MOST_BYTES, DeadLetter
 from ingest.state_store import EncodedRow
 
@@ -34,6 +34,9 @@ class Store:
 
     async def catch_up(self) -> None:
         """It is."""
+
+    async def repair(self, check_owner: Callable[[], None]) -> None:
+        check_owner()
 
     async def write(
         self,
@@ -66,7 +69,9 @@ class World:
             TABLE, SOURCE, self.epoch, store, self.park, self.ingest, FixedClock(), lambda _: None
         )
         self.agent._app = SimpleNamespace(
-            consumer_generation_id=1, flow_control=SimpleNamespace(is_active=lambda: True)
+            consumer_generation_id=1,
+            flow_control=SimpleNamespace(is_active=lambda: True),
+            consumer=SimpleNamespace(assignment=lambda: {("shop.public.notes", 0)}),
         )
 
     async def park(self, letters: Sequence[DeadLetter]) -> None:
@@ -74,6 +79,11 @@ class World:
 
     def take(self, *values: bytes | dict[str, Any], key: object = None) -> None:
         """One batch; it stays unread where it was refused."""
+        batch = self.batch(*values, key=key)
+        asyncio.run(self.agent._handle(batch))
+        self.offset += len(batch)
+
+    def batch(self, *values: bytes | dict[str, Any], key: object = None) -> list[Any]:
         batch = []
         for place, value in enumerate(values):
             message = SimpleNamespace(
@@ -87,8 +97,7 @@ class World:
                 generation_id=1,
             )
             batch.append(SimpleNamespace(message=message))
-        asyncio.run(self.agent._handle(batch))
-        self.offset += len(batch)
+        return batch
 
     def row(self, key: object = None) -> StateRow | None:
         return self.store.table.get(RowKey.of(key or {"id": 1}).canonical)  # type: ignore[arg-type]
@@ -216,3 +225,40 @@ def test_an_epoch_that_begins_while_a_worker_runs_ends_it_before_its_next_write(
     world.store.table.apply(0, 99, Truncate(version(4, 0)))
     with pytest.raises(FencedError, match="epoch 4"):
         world.take(change("u", 11, {"id": 1}))
+
+
+def test_a_batch_and_maintenance_that_both_take_the_table_over_do_it_in_turns() -> None:
+    world = World()
+    catching_up = 0
+    met = False
+
+    async def catch_up() -> None:
+        nonlocal catching_up, met
+        catching_up += 1
+        met = met or catching_up > 1
+        await asyncio.sleep(0)
+        catching_up -= 1
+
+    async def test() -> None:
+        batch = world.batch(change("c", 10, {"id": 1}))
+        await asyncio.gather(world.agent.maintain(), world.agent._handle(batch), world.agent.maintain())
+
+    world.store.catch_up = catch_up  # type: ignore[method-assign]  # one that takes its time
+    asyncio.run(test())
+    assert not met
+    assert world.row() is not None
+
+
+def test_a_batch_of_a_generation_that_is_over_is_not_taken_over_for() -> None:
+    world = World()
+    world.agent._app.consumer_generation_id = 2
+    with pytest.raises(LostPartitionError):
+        world.take(change("c", 10, {"id": 1}))
+    assert world.agent._generation is None
+
+
+def test_a_table_is_not_maintained_by_who_was_not_given_it() -> None:
+    world = World()
+    world.agent._app.consumer = SimpleNamespace(assignment=lambda: {("shop.public.other", 0)})
+    asyncio.run(world.agent.maintain())
+    assert world.agent._generation is None
