@@ -7,8 +7,12 @@ publishing the highest again, before compaction drops it. Pure: records go in, r
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from core.state import Progress, Removed, StateRecord, StateRow, Truncate
+
+Mark: TypeAlias = Truncate | Progress
+"""What stands once in each partition."""
 
 
 @dataclass(slots=True)
@@ -27,7 +31,9 @@ class StateTable:
         self._rows: dict[bytes, Held] = {}
         self._truncates: dict[int, Truncate] = {}
         self.progress: dict[int, Progress] = {}
+        self._mark_offsets: dict[tuple[int, type[Mark]], int] = {}
         self.regressed: set[bytes] = set()
+        self._regressed_marks: set[tuple[int, type[Mark]]] = set()
         self.newest = 0
         """The highest version of any record, marks and tombstones among them."""
 
@@ -61,6 +67,13 @@ class StateTable:
         """The newest truncate of the table, whole: a replayed one is recognised by its position."""
         return max(self._truncates.values(), key=lambda one: one.version, default=None)
 
+    @property
+    def regressed_marks(self) -> list[tuple[int, Mark]]:
+        """By partition, the newest mark where an older one stands behind it: compaction would keep that."""
+        places = sorted(self._regressed_marks, key=lambda place: (place[0], place[1].__name__))
+        held = ((number, self._mark(number, kind)) for number, kind in places)
+        return [(number, mark) for number, mark in held if mark is not None]
+
     def apply(self, partition: int, offset: int, record: StateRecord) -> list[StateRow]:
         """Take one record; the rows that changed by it, as they are now."""
         self.newest = max(self.newest, record.version)
@@ -68,10 +81,9 @@ class StateTable:
             case StateRow():
                 return self._apply_row(partition, offset, record)
             case Truncate():
-                return self._apply_truncate(partition, record)
+                return self._apply_truncate(partition, offset, record)
             case Progress():
-                known = self.progress.get(partition)
-                if known is None or record.version >= known.version:
+                if self._is_newest(partition, offset, record):
                     self.progress[partition] = record
                 return []
             case Removed():
@@ -92,8 +104,25 @@ class StateTable:
         self.regressed.discard(canonical)
         return [row]
 
-    def _apply_truncate(self, partition: int, truncate: Truncate) -> list[StateRow]:
-        if truncate.version <= self.dead_below(partition):
+    def _mark(self, partition: int, kind: type[Mark]) -> Mark | None:
+        return self._truncates.get(partition) if kind is Truncate else self.progress.get(partition)
+
+    def _is_newest(self, partition: int, offset: int, mark: Mark) -> bool:
+        """Whether none is newer; remembers where the newest stands, and whether an older one is behind it."""
+        place = partition, type(mark)
+        known, at = self._mark(*place), self._mark_offsets.get(place, -1)
+        if known is not None and mark.version < known.version:
+            if offset > at:
+                self._regressed_marks.add(place)
+            return False
+        if known is None or mark.version > known.version or offset > at:
+            self._mark_offsets[place] = offset
+            self._regressed_marks.discard(place)
+        return True
+
+    def _apply_truncate(self, partition: int, offset: int, truncate: Truncate) -> list[StateRow]:
+        below = self.dead_below(partition)
+        if not self._is_newest(partition, offset, truncate) or truncate.version == below:
             return []
         self._truncates[partition] = truncate
         buried = []

@@ -19,7 +19,7 @@ from core.errors import FencedError, TransientError
 from core.metrics import STATE_REPAIRS
 from core.state import Progress, Removed, StateRow, Truncate, encode_state, encode_tombstone
 from core.state_reader import StateReader
-from core.state_table import StateTable
+from core.state_table import Mark, StateTable
 
 _Record: TypeAlias = tuple[int, bytes, bytes | None, list[tuple[str, bytes]]]
 """Partition, key, value, headers."""
@@ -114,24 +114,21 @@ class StateStore:
             self._pulse.check()
             check_owner()
             all_rows = [*self._repairs({one.key for one in rows}), *rows]
-            every = range(self.partitions)
-            marks = [encode_state(mark) for mark in (truncate, progress) if mark is not None]
-            await self._write_rows(all_rows, [(number, *mark, []) for mark in marks for number in every])
-            for number in every:
-                if truncate is not None:
-                    self.table.apply(number, -1, truncate)
-                if progress is not None:
-                    self.table.progress[number] = progress
+            marks = [mark for mark in (truncate, progress) if mark is not None]
+            await self._write(
+                all_rows, [(number, mark) for mark in marks for number in range(self.partitions)]
+            )
 
     async def repair(self, check_owner: Callable[[], None]) -> int:
         """Publish the highest version again where a lower one stands behind it. How many there were."""
         async with self._lock:
-            rows = self._repairs(set())
-            if rows:
+            rows, marks = self._repairs(set()), self.table.regressed_marks
+            if rows or marks:
                 self._pulse.check()
                 check_owner()
-                await self._write_rows(rows, ())
-            return len(rows)
+                await self._write(rows, marks)
+                STATE_REPAIRS.labels(self.topic).inc(len(marks))
+            return len(rows) + len(marks)
 
     async def bury(self, expired: Sequence[StateRow], check_owner: Callable[[], None]) -> None:
         """Tombstones for expired graves, each naming the version that it removes."""
@@ -151,12 +148,12 @@ class StateStore:
                 graves.append(removed)
             # A topic that ends with a tombstone loses its end to compaction, and readers wait for it.
             marks = {number: self.table.progress.get(number) for number, *_ in records}
-            last: list[_Record] = [
-                (number, *encode_state(mark), []) for number, mark in marks.items() if mark is not None
-            ]
-            offsets = await self._send(records, last)
-            for removed, (partition, *_), offset in zip(graves, records, offsets, strict=True):
-                self.table.apply(partition, offset, removed)
+            last = [(number, mark) for number, mark in marks.items() if mark is not None]
+            offsets = iter(await self._send(records, last))
+            for removed, (partition, *_) in zip(graves, records, strict=True):
+                self.table.apply(partition, next(offsets), removed)
+            for partition, mark in last:
+                self.table.apply(partition, next(offsets), mark)
 
     def _repairs(self, written: set[bytes]) -> list[EncodedRow]:
         table = self.table
@@ -166,15 +163,19 @@ class StateStore:
             STATE_REPAIRS.labels(self.topic).inc(len(repairs))
         return repairs
 
-    async def _write_rows(self, rows: Sequence[EncodedRow], last: Sequence[_Record]) -> None:
+    async def _write(self, rows: Sequence[EncodedRow], marks: Sequence[tuple[int, Mark]]) -> None:
+        """Memory follows; `marks` stand behind the rows, by partition."""
         count = self.partitions
         records: list[_Record] = [(partition_of(one.key, count), one.key, one.value, []) for one in rows]
-        offsets = await self._send(records, last)
-        for one, (partition, *_), offset in zip(rows, records, offsets, strict=True):
-            self.table.apply(partition, offset, one.row)
+        offsets = iter(await self._send(records, marks))
+        for one, (partition, *_) in zip(rows, records, strict=True):
+            self.table.apply(partition, next(offsets), one.row)
+        for partition, mark in marks:
+            self.table.apply(partition, next(offsets), mark)
 
-    async def _send(self, records: Sequence[_Record], last: Sequence[_Record]) -> list[int]:
-        """The offsets of `records`, in their order; `last` stand behind them in their partitions."""
+    async def _send(self, records: Sequence[_Record], marks: Sequence[tuple[int, Mark]]) -> list[int]:
+        """The offsets of `records` and of `marks`, which stand behind them in their partitions."""
+        last: list[_Record] = [(number, *encode_state(mark), []) for number, mark in marks]
         batches: dict[int, list[_Batch]] = {}
         for place, record in enumerate([*records, *last]):
             mine = batches.setdefault(record[0], [])
@@ -199,7 +200,7 @@ class StateStore:
             raise TransientError(
                 f"{self.topic}: {len(records)} state records not acknowledged: {error!r}"
             ) from error
-        return offsets[: len(records)]
+        return offsets
 
 
 class _Batch:

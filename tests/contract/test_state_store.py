@@ -242,3 +242,34 @@ def test_a_process_that_joins_for_longer_than_a_session_was_not_frozen() -> None
         beating.cancel()
 
     asyncio.run(test())
+
+
+def test_an_older_truncate_and_an_older_progress_behind_the_newest_are_repaired() -> None:
+    """A write of who owned it before, long on its way: compaction would keep it, and the rows come back."""
+
+    async def test(world: World) -> None:
+        store = world.store
+        await store.write(encoded(row(1, 20)), Truncate(10), None, owner)
+        await store.write([], Truncate(30), Progress(31), owner)
+        await store._send([], [(1, Truncate(10)), (2, Progress(11))])
+        await store.catch_up()
+        assert store.table.regressed_marks == [(1, Truncate(30)), (2, Progress(31))]
+        assert await store.repair(owner) == 2
+        log = await world.log()
+        assert log[1][-1] == Truncate(30)
+        assert log[2][-1] == Progress(31)
+        await store.catch_up()
+        assert await store.repair(owner) == 0
+
+    in_world(test)
+
+
+def test_what_the_owner_wrote_itself_is_not_taken_for_regressed_while_it_is_read_back() -> None:
+    async def test(world: World) -> None:
+        for turn in range(50):
+            await world.store.write(encoded(row(turn, turn)), Truncate(turn + 1), Progress(turn + 1), owner)
+            assert not world.store.table.regressed_marks
+        await world.store.catch_up()
+        assert not world.store.table.regressed_marks
+
+    in_world(test)

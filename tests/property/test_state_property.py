@@ -94,3 +94,38 @@ def test_a_key_is_regressed_until_its_highest_version_stands_last(rows: list[Sta
         assert highest is not None
         table.apply(0, len(rows), highest)
     assert not table.regressed
+
+
+MARKS = st.builds(Truncate, st.integers(1, 20)) | st.builds(Progress, st.integers(0, 20))
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), ROWS | MARKS), max_size=14))
+def test_what_compaction_leaves_of_a_repaired_log_is_what_the_log_said(
+    log: list[tuple[int, StateRow | Truncate | Progress]],
+) -> None:
+    """Records of several owners in any order, each late; the repair; then only the last of each key."""
+    places = {key: key[-1] % 2 for key in (row.key.canonical for _, row in log if isinstance(row, StateRow))}
+    log = [(places[one.key.canonical] if isinstance(one, StateRow) else at, one) for at, one in log]
+    table = StateTable()
+    for offset, (partition, record) in enumerate(log):
+        table.apply(partition, offset, record)
+    for key in set(table.regressed):
+        held = table.held(key)
+        assert held is not None
+        log.append((held.partition, held.row))
+    log += table.regressed_marks
+    for offset, (partition, record) in enumerate(log):
+        table.apply(partition, offset, record)
+    assert not table.regressed
+    assert not table.regressed_marks
+    last = {(partition, encode_state(record)[0]): (n, record) for n, (partition, record) in enumerate(log)}
+    fresh = StateTable()
+    for (partition, _), (offset, record) in last.items():
+        fresh.apply(partition, offset, record)
+    assert {k: (h.row.version, h.row.deleted) for k, h in fresh.items()} == {
+        k: (h.row.version, h.row.deleted) for k, h in table.items()
+    }
+    assert {n: fresh.dead_below(n) for n in (0, 1)} == {n: table.dead_below(n) for n in (0, 1)}
+    assert {n: mark.version for n, mark in fresh.progress.items()} == {
+        n: mark.version for n, mark in table.progress.items()
+    }
