@@ -65,6 +65,9 @@ class Truncate:
     version: int
     position: str = ""
     committed_at: int = 0
+    streamed: tuple[int, int] | None = None
+    """Its place in the stream, by which a replay of it is known; None where it has none (a resync's,
+    or one that an older release wrote)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ class _Mark(msgspec.Struct, omit_defaults=True):
     p: str = ""
     at: int = 0
     ra: int = 0
+    q: tuple[int, int] | None = None
 
 
 class _Format(msgspec.Struct):
@@ -137,6 +141,7 @@ def encode_state(record: StateRow | Truncate | Progress) -> tuple[bytes, bytes]:
     if isinstance(record, Progress):
         mark.ra = record.resolved_at
         return PROGRESS_KEY, _encoder.encode(mark)
+    mark.q = record.streamed
     return TRUNCATE_KEY, _encoder.encode(mark)
 
 
@@ -166,7 +171,7 @@ def decode_state(
             _check_format(mark.f)
             if key == PROGRESS_KEY:
                 return Progress(mark.v, mark.p, mark.at, mark.ra)
-            return Truncate(mark.v, mark.p, mark.at)
+            return Truncate(mark.v, mark.p, mark.at, mark.q)
         row = _row_decoder.decode(value)
     except msgspec.DecodeError as error:
         _refuse_newer(value)

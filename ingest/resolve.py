@@ -11,7 +11,8 @@ The rule, for the changes of one key in one topic:
 3. A delete leaves a grave with the row's columns; a change of key takes unchanged long values
    from there. Tombstones after a delete say nothing new.
 4. A truncate that was replayed must not bury what came after it. Truncates of one table lock
-   each other out, so their source positions do order them.
+   each other out, so their places in the stream order them as they order the changes of one key;
+   their source positions do where a place is missing.
 
 What cannot be applied is parked, and taints its key: the row as known stays, at the version of
 the parked record, and nothing is carried across it until an event brings every column.
@@ -108,7 +109,7 @@ class Resolver:
             return Resolved("superseded", "version")
         ours = known is not None and epoch_of(known.version) == self._epoch
         last = known.streamed if known is not None and ours else None
-        if known is not None and _is_replay(event, last) and not _clears(event, known):
+        if known is not None and _is_replay(event.streamed, last) and not _clears(event, known):
             return Resolved("superseded", "guard", newer=_is_newer(event, known))
         shape = tuple((name, type(value)) for name, value in event.key.columns)
         if self._shape is not None and shape != self._shape:
@@ -178,11 +179,10 @@ class Resolver:
         last = self._truncate
         if last is not None and made < last.version:
             return Resolved("superseded", "version")
-        if last is not None and made > last.version and epoch_of(last.version) == self._epoch:
-            before, this = _order(last.position), _order(event.position)
-            if before is not None and this is not None and before[0] == this[0] and this <= before:
-                return Resolved("superseded", "guard", newer=event.committed_at > last.committed_at)
-        self._truncate = Truncate(made, event.position, event.committed_at)
+        ours = last is not None and made > last.version and epoch_of(last.version) == self._epoch
+        if last is not None and ours and _is_replayed_truncate(event, last):
+            return Resolved("superseded", "guard", newer=event.committed_at > last.committed_at)
+        self._truncate = Truncate(made, event.position, event.committed_at, event.streamed)
         return Resolved("applied", "t", truncate=self._truncate)
 
     def _wrong_shape(self, shape: KeyShape) -> ContractError:
@@ -196,12 +196,20 @@ class Resolver:
         )
 
 
-def _is_replay(event: RowChange, last: tuple[int, int] | None) -> bool:
-    if event.streamed is None or last is None:
+def _is_replay(streamed: tuple[int, int] | None, last: tuple[int, int] | None) -> bool:
+    if streamed is None or last is None:
         return False
-    if event.streamed[0] == 0:
-        return event.streamed[1] <= last[1]
-    return event.streamed <= last
+    if streamed[0] == 0:
+        return streamed[1] <= last[1]
+    return streamed <= last
+
+
+def _is_replayed_truncate(event: TruncateChange, last: Truncate) -> bool:
+    """The place first: a GTID may be missing, tagged, or of another domain than the last one's."""
+    if event.streamed is not None and last.streamed is not None:
+        return _is_replay(event.streamed, last.streamed)
+    before, this = _order(last.position), _order(event.position)
+    return before is not None and this is not None and before[0] == this[0] and this <= before
 
 
 def _is_newer(event: RowChange, known: StateRow) -> bool:

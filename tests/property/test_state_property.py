@@ -35,7 +35,11 @@ ROWS = st.builds(
 )
 
 
-@given(ROWS | st.builds(Truncate, st.integers(0, 9)) | st.builds(Progress, st.integers(0, 9)))
+POSITIONS = st.none() | st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))
+TRUNCATES = st.builds(Truncate, st.integers(0, 9), streamed=POSITIONS)
+
+
+@given(ROWS | TRUNCATES | st.builds(Progress, st.integers(0, 9)))
 def test_a_record_is_read_back(record: StateRow | Truncate | Progress) -> None:
     assert decode_state(*encode_state(record)) == record
 

@@ -2,15 +2,18 @@
 
 from typing import Any
 
-from core.state import Truncate
-from tests.unit.resolve_world import Log, raw, value
+import pytest
+
+from core.state import Truncate, decode_state, encode_state
+from ingest.resolve import GuardAlarm, Resolver
+from tests.unit.resolve_world import SOURCE, TABLE, Log, raw, value
 
 
 def test_truncate_buries_what_came_before() -> None:
     log = Log()
     log.put("c", 1, (10, 20), "a")
     resolved = log.send(None, value("t", None, (20, 30), ts_ms=9))
-    assert (resolved.outcome, resolved.truncate) == ("applied", Truncate(1, "0/1E", 9))
+    assert (resolved.outcome, resolved.truncate) == ("applied", Truncate(1, "0/1E", 9, (20, 30)))
     log.put("c", 2, (30, 40), "b")
     assert log.live() == {"2": "b"}
 
@@ -44,20 +47,60 @@ def test_the_same_truncate_given_again_is_written_again() -> None:
     assert log.take(raw(0, None, value("t", None, (5, 6)))).kind == "version"
 
 
-def test_mariadb_truncates_are_ordered_by_gtid() -> None:
-    def sent(gtid: str) -> dict[str, Any]:
-        where = {
-            "connector": "mariadb",
-            "db": "public",
-            "table": "notes",
-            "file": "b.1",
-            "pos": 4,
-            "gtid": gtid,
-        }
-        return {"op": "t", "source": where}
+def of_mysql(
+    op: str, pos: int | None, gtid: str | None, nr: int = 0, text: str = "", ts_ms: int = 1_000
+) -> dict[str, Any]:
+    where = {"connector": "mariadb", "db": "public", "table": "notes", "gtid": gtid, "ts_ms": ts_ms}
+    if pos is not None:
+        where |= {"file": "binlog.000007", "pos": pos}
+    return {"op": op, "after": None if op == "t" else {"id": nr, "text": text}, "source": where}
 
+
+def test_truncates_without_a_place_in_the_stream_are_ordered_by_gtid() -> None:
     log = Log()
-    assert log.send(None, sent("0-4711-100")).outcome == "applied"
-    assert log.send(None, sent("0-4712-100")).kind == "guard"
-    assert log.send(None, sent("0-4712-101")).outcome == "applied"
-    assert log.send(None, sent("1-4712-5")).outcome == "applied"
+    assert log.send(None, of_mysql("t", None, "0-4711-100")).outcome == "applied"
+    assert log.send(None, of_mysql("t", None, "0-4712-100")).kind == "guard"
+    assert log.send(None, of_mysql("t", None, "0-4712-101")).outcome == "applied"
+    assert log.send(None, of_mysql("t", None, "1-4712-5")).outcome == "applied"
+
+
+UUID = "3e11fa47-71ca-11e1-9e33-c80aa9429562"
+
+
+@pytest.mark.parametrize(
+    "gtids",
+    [(None, None, None), ("0-1-10", "1-1-5", "1-1-6"), (f"{UUID}:batch:4", f"{UUID}:batch:5", f"{UUID}:9")],
+    ids=["MySQL without GTIDs", "MariaDB with two domains", "MySQL with tags"],
+)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_replayed_truncate_is_known_by_its_place_in_the_binlog(
+    gtids: tuple[str | None, ...], restarted: bool
+) -> None:
+    """Emptied twice and loaded; then Connect sends again what its last offset did not cover."""
+    sent = [
+        (None, of_mysql("t", 100, gtids[0], ts_ms=1_000)),
+        (None, of_mysql("t", 200, gtids[1], ts_ms=2_000)),
+        ({"id": 1}, of_mysql("c", 300, gtids[2], 1, "loaded", 3_000)),
+    ]
+    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10)
+    assert [log.send(*one).outcome for one in sent] == ["applied"] * 3
+    if restarted:
+        assert log.state.truncate is not None
+        state_record = decode_state(*encode_state(log.state.truncate))
+        assert isinstance(state_record, Truncate)
+        log.resolver = Resolver(TABLE, SOURCE, 0, state_record)
+    again = [log.send(*one) for one in sent]
+    assert [(one.outcome, one.kind) for one in again] == [("superseded", "guard")] * 3
+    assert [alarm.observe(one) for one in again] == [None] * 3
+    assert log.live() == {"1": "loaded"}
+    assert log.send(None, of_mysql("t", 400, gtids[2], ts_ms=4_000)).outcome == "applied"
+    assert log.live() == {}
+
+
+def test_a_truncate_of_an_older_release_is_ordered_by_its_position() -> None:
+    old = decode_state(b"t", b'{"f":1,"v":0,"p":"0/1E","at":9}')
+    assert old == Truncate(0, "0/1E", 9)
+    log = Log(truncate=old)
+    log.offset = 5
+    assert log.send(None, value("t", None, (20, 30), ts_ms=9)).kind == "guard"
+    assert log.send(None, value("t", None, (30, 40))).outcome == "applied"
