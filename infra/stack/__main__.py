@@ -5,10 +5,13 @@ import json
 import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from core.errors import TailraceError
+from core.telemetry import configure_logging
 from infra.stack import Stack, StackSettings
 from infra.stack.ports import LOOPBACK
+from infra.stack.settings import Memory
 
 
 def main(argv: list[str]) -> int:
@@ -25,11 +28,15 @@ def main(argv: list[str]) -> int:
     status.add_argument("--json", action="store_true")
     commands.add_parser("clean", help="delete the data; only when down")
     given = parser.parse_args(argv)
+    configure_logging("ERROR")  # data alone on stdout, and of retries nothing: `_say` tells what happens
     try:
         settings = StackSettings.from_environment()
         if given.command == "up":
             stack = Stack(replace(settings, mariadb=given.mariadb), say=_say)
             return _up(stack, with_tailrace=not given.no_tailrace)
+        if (memory := Memory.read(settings.directory)) is not None:
+            # Other ports mean something to `up` alone: what runs has those that it was started with.
+            settings = replace(settings, ports=memory.ports)
         stack = Stack(settings, say=_say)
         if given.command == "status":
             return _status(stack, as_json=given.json)
@@ -59,11 +66,17 @@ def _up(stack: Stack, *, with_tailrace: bool) -> int:
     print(f"connect   {stack.connect_url}")
     if with_tailrace:
         print(f"tailrace  {stack.http_url}")
+    print(f"config    {stack.settings.config_path}")
     print(f"logs      {stack.settings.logs}")
-    print("\nTry: change a row, then ask.")
+    print("\nTry: change a row, then ask." if with_tailrace else "\nTry:")
     change = "UPDATE articles SET body = body || ' Parcels to the moon take nine days.' WHERE id = 101"
     print(f'  psql "{stack.dsn()}" -c "{change}"')
-    ask = '{"query": "How long does a parcel to the moon take?", "profile": "support"}'
+    if not with_tailrace:
+        return 0
+    question = "How long does a parcel to the moon take?"
+    program = Path(sys.executable).with_name("tailrace")
+    print(f'  {program} query -c {stack.settings.config_path} "{question}"')
+    ask = json.dumps({"query": question, "profile": "support"})
     print(f"  curl -s {stack.http_url}/v1/search -H 'content-type: application/json' -d '{ask}'")
     return 0
 

@@ -36,6 +36,9 @@ class Ports:
     def names(cls) -> list[str]:
         return [item.name for item in fields(cls)]
 
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {getattr(self, name)}" for name in self.names())
+
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
@@ -98,7 +101,7 @@ class StackSettings:
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Self:
         """The stack of this checkout: variables first, then what its folder remembers, then the defaults.
 
-        Raises ConfigurationError for a port that is none.
+        Raises ConfigurationError for a port that is none, or that two of them would have.
         """
         directory = Path(environ.get("TAILRACE_STACK_DIR", REPOSITORY / ".tailrace" / "stack")).absolute()
         memory = Memory.read(directory)
@@ -108,7 +111,9 @@ class StackSettings:
             for name in Ports.names()
             if environ.get(Ports.variable(name))
         }
-        return cls(directory=directory, ports=replace(ports, **chosen))
+        made = replace(ports, **chosen)
+        _different(made)
+        return cls(directory=directory, ports=made)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +194,18 @@ def remove(directory: Path) -> list[Path]:
             removed.append(data.parent)
     shutil.rmtree(directory)
     return [*removed, directory]
+
+
+def _different(ports: Ports) -> None:
+    names: dict[int, str] = {}
+    for name in Ports.names():
+        port = getattr(ports, name)
+        if port in names:
+            raise ConfigurationError(
+                f"{Ports.variable(names[port])} and {Ports.variable(name)} are both {port}:"
+                " each needs a port of its own"
+            )
+        names[port] = name
 
 
 def _port(variable: str, text: str) -> int:

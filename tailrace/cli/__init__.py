@@ -40,6 +40,19 @@ app = typer.Typer(
     Yours:   tailrace init; tailrace topics apply; tailrace dev
     """,
 )
+
+
+@app.callback()
+def front() -> None:
+    """Before any command: logs have no place among the data, and a command says itself what failed."""
+    import logging
+
+    from core.telemetry import configure_logging
+
+    configure_logging("ERROR")
+    logging.getLogger("aiokafka").setLevel(logging.CRITICAL)
+
+
 app.command("demo")(demo)
 app.command("init")(init)
 app.command("dev")(dev)
@@ -60,21 +73,20 @@ app.command("version")(version)
 def run(arguments: Sequence[str]) -> int:
     """The exit code of one command line."""
     try:
-        code = app(list(arguments), standalone_mode=False)
+        code = app(list(arguments), prog_name="tailrace", standalone_mode=False)
     except typer.Exit as leaving:
         return leaving.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except ConfigurationError as error:
+    except (TailraceError, OSError) as error:  # the system's: a full disk, a folder that may not be written
         print(f"tailrace: {error}", file=sys.stderr)  # noqa: T201 - the message is the interface
-        return USAGE
-    except TailraceError as error:
-        print(f"tailrace: {error}", file=sys.stderr)  # noqa: T201
-        return FAILED
+        return USAGE if isinstance(error, ConfigurationError) else FAILED
     except Exception as error:  # typer's own usage errors carry their code and text
         shown = getattr(error, "format_message", None)
         if shown is None:
             raise
-        print(f"tailrace: {shown()}\nTry `tailrace --help`.", file=sys.stderr)  # noqa: T201
+        context = getattr(error, "ctx", None)
+        command = "tailrace" if context is None else context.command_path
+        print(f"tailrace: {shown()}\nTry `{command} --help`.", file=sys.stderr)  # noqa: T201
         return int(getattr(error, "exit_code", USAGE))
     return code if isinstance(code, int) else 0

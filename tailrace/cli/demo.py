@@ -12,7 +12,12 @@ FAILED = 1
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Play the story, report, and exit.")] = False,
     as_json: Json = False,
-    port: Annotated[int, typer.Option("--port", help="Of the query service; 0 takes a free one.")] = 8000,
+    port: Annotated[
+        int,
+        typer.Option(
+            "--port", min=0, max=65535, help="Of the query service; a free one if it is taken, or 0."
+        ),
+    ] = 8000,
 ) -> None:
     """Play the main job on a sample shop, in this process, with nothing to install.
 

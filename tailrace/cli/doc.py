@@ -6,7 +6,7 @@ from urllib.parse import quote
 import typer
 
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
-from tailrace.cli.output import put, put_json, table
+from tailrace.cli.output import put, put_json, table, when
 
 app = typer.Typer(no_args_is_help=True, help="What the index holds of one document.", rich_markup_mode=None)
 
@@ -34,7 +34,9 @@ def show(
         return
     manifest = found["manifest"]
     put(f"{document} {key}: {manifest['title']}")
-    put(table(["field", "value"], [[name, str(value)] for name, value in manifest.items()]))
+    shown = {**manifest, "committed_at": when(manifest["committed_at"]), "chunks": len(manifest["chunks"])}
+    fields = [[name, str(value)] for name, value in shown.items() if value is not None]
+    put(table(["field", "value"], fields))
     for chunk in found["chunks"]:
         put(f"\n[{chunk['ordinal']}] {chunk['id']}\n{chunk['text']}")
     put("\nrow as of now:")

@@ -5,16 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
-from tailrace.cli.output import put, put_json, table
+from tailrace.cli.output import put, put_json, table, when
 
 NOT_FRESH = 3
+UNREACHABLE = "unreachable"
 
 
 def freshness(
     config: Config = DEFAULT_CONFIG,
     url: Url = None,
     within_ms: Annotated[
-        int | None, typer.Option("--within-ms", help="Exit 3 if the index or the state lags by more.")
+        int | None,
+        typer.Option("--within-ms", help="Exit 3 if the index or the state lags by more, or nobody can say."),
     ] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
     as_json: Json = False,
@@ -31,14 +33,25 @@ def freshness(
         if not watch:
             break
         time.sleep(1.0)
-    if within_ms is not None and max(found["index_lag_ms"], found["state_lag_ms"]) > within_ms:
+    if within_ms is not None and not _within(found, within_ms):
         raise typer.Exit(NOT_FRESH)
+
+
+def _within(found: dict[str, Any], bound_ms: int) -> bool:
+    """A lag is the age of what is known to be missing: who cannot be asked may hold any number of changes."""
+    asked = UNREACHABLE not in found["source_status"].values()
+    return asked and max(found["index_lag_ms"], found["state_lag_ms"]) <= bound_ms
 
 
 def _shown(found: dict[str, Any]) -> str:
     rows = [
-        [source, str(as_of["position"] or "unknown"), str(as_of["committed_at"] or "unknown")]
+        [
+            source,
+            str(as_of["position"] or "unknown"),
+            when(as_of["committed_at"]),
+            str(found["source_status"].get(source, "")),
+        ]
         for source, as_of in found["as_of"].items()
     ]
     lags = f"index lag {found['index_lag_ms']} ms, state lag {found['state_lag_ms']} ms"
-    return f"{table(['source', 'position', 'committed at'], rows)}\n{lags}"
+    return f"{table(['source', 'position', 'committed at', 'status'], rows)}\n{lags}"

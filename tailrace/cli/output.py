@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -29,3 +30,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         for row in [headings, ["-" * width for width in widths], *rows]
     ]
     return "\n".join(lines)
+
+
+def when(milliseconds: int | None) -> str:
+    """A time in ms since 1970, for a person; `unknown` for none."""
+    if milliseconds is None:
+        return "unknown"
+    made = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    return made.replace("+00:00", "Z")

@@ -7,6 +7,8 @@ import typer
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
 from tailrace.cli.output import put, put_json, say, table
 
+NOT_FRESH = 3
+
 
 def query(
     question: Annotated[str, typer.Argument(help="The question.")],
@@ -33,6 +35,8 @@ def query(
     tailrace query "Can I return a tent?"
 
     tailrace query "Where is my order?" --state orders_by_customer=42 --explain
+
+    Exit 3 if --min-position was not reached in time: the answer is of before.
     """
     from tailrace.cli.client import call, service_url
 
@@ -54,6 +58,9 @@ def query(
         body = {"model": name, "messages": [{"role": "user", "content": question}], "tailrace": extra}
         found = call(address, "POST", "/v1/chat/completions", body, timeout=120.0)
         put_json(found) if as_json else _show_answer(found)
+    said = found.get("tailrace", found)["freshness"]
+    if said["reached_min_position"] is False:
+        raise typer.Exit(NOT_FRESH)
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -73,8 +80,12 @@ def _only_profile(models: dict[str, Any]) -> str:
 def _show_answer(found: dict[str, Any]) -> None:
     put(found["choices"][0]["message"]["content"])
     extra = found["tailrace"]
-    for citation in extra.get("citations", []):
-        say(f"[{citation['n']}] {citation['document']}/{citation['key']}  {citation['url'] or ''}")
+    cited = [
+        f"[{citation['n']}] {citation['document']}/{citation['key']}  {citation['url'] or ''}".rstrip()
+        for citation in extra.get("citations", [])
+    ]
+    for line in dict.fromkeys(cited):
+        say(line)
     _say_freshness(extra["freshness"])
 
 
@@ -117,5 +128,8 @@ def _show_explanation(found: dict[str, Any]) -> None:
 def _say_freshness(freshness: dict[str, Any]) -> None:
     positions = ", ".join(f"{name} {as_of['position']}" for name, as_of in freshness["as_of"].items())
     say(f"as of {positions or 'unknown'}; index lag {freshness['index_lag_ms']} ms")
+    for source, status in freshness["source_status"].items():
+        if status == "unreachable":
+            say(f"{source} cannot be asked: what it has changed since may be missing")
     if freshness.get("reached_min_position") is False:
         say("the position asked for was not reached in time")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -15,7 +16,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.clock import SystemClock
-from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import configure_logging
 from tailrace.configuration import load
@@ -27,6 +27,7 @@ from tailrace.demo.story import AGAIN, STORY, Step
 from tailrace.runtime import Runtime, start_patiently, stop_on_signals
 
 SOURCE = "shop"
+LOOPBACK = "127.0.0.1"
 TITLE = "Tarn & Trail, the sample shop"
 
 
@@ -45,10 +46,26 @@ def run_demo(
     """
     configure_logging("ERROR")
     console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        console.soft_wrap = True  # a file or a pipe has no width to break lines at
     with tempfile.TemporaryDirectory(prefix="tailrace-demo-") as folder:
-        settings = demo_settings(Path(folder), port)
+        free = usable(LOOPBACK, port)
+        if free != port:
+            console.print(f"port {port} is taken: taking a free one")
+        settings = demo_settings(Path(folder), free)
         stage = _Stage(settings, story, console, patience_seconds, reindex=reindex)
         return asyncio.run(stage.play(once=once, as_json=as_json))
+
+
+def usable(host: str, port: int) -> int:
+    """`port`, or 0, any free one, where another program has it: the demo has no users to disappoint."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return 0
+    return port
 
 
 def demo_settings(folder: Path, port: int) -> Settings:
@@ -74,8 +91,9 @@ class _Stage:
     async def play(self, *, once: bool, as_json: bool) -> bool:
         """Whether all was right. KeyboardInterrupt where a signal ended it before the end."""
         stopping = stop_on_signals()
-        runtime = await _open(self._settings, self._source, stopping)
+        runtime = Runtime(self._settings, worker=True, service=True, positions=self._source)
         try:
+            await start_patiently(runtime, stopping)
             if not stopping.is_set():
                 await self._tell_until(runtime, stopping)
             if as_json:
@@ -156,24 +174,6 @@ class _Stage:
     def _shown(self, step: Step, result: Result) -> None:
         self._results.append(result)
         _show(self._console, len(self._results), step, result)
-
-
-async def _open(settings: Settings, source: DemoSource, stopping: asyncio.Event) -> Runtime:
-    """Start; on a taken port take a free one, for the demo has no users to disappoint."""
-    for attempt in (
-        settings,
-        settings.model_copy(update={"serve": settings.serve.model_copy(update={"port": 0})}),
-    ):
-        runtime = Runtime(attempt, worker=True, service=True, positions=source)
-        try:
-            await start_patiently(runtime, stopping)
-        except ConfigurationError as error:
-            await runtime.stop()
-            if attempt.serve.port == 0 or "serve.port" not in str(error):
-                raise
-        else:
-            return runtime
-    raise AssertionError("unreachable")
 
 
 def _show(console: Console, number: int, step: Step, result: Result) -> None:

@@ -54,7 +54,9 @@ def test_every_command_has_help(command: str) -> None:
     ("arguments", "said"),
     [
         (["nonsense"], "No such command"),
-        (["demo", "--nonsense"], "No such option"),
+        (["demo", "--nonsense"], "Try `tailrace demo --help`"),
+        (["demo", "--port", "99999"], "for '--port': Input should be less"),
+        (["connect", "status", "--nonsense"], "Try `tailrace connect status --help`"),
         (["worker", "--config", "none.yaml"], "none.yaml does not exist: run `tailrace init`"),
         (["query", "a", "--config", "none.yaml"], "none.yaml does not exist"),
         (["topics", "plan", "--config", "none.yaml"], "none.yaml does not exist"),
@@ -75,6 +77,33 @@ def test_a_service_that_is_down_is_exit_1_with_what_to_do(tmp_path: Path) -> Non
     assert done.returncode == 1
     assert "tailrace dev" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_disk_that_is_full_is_one_message() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-u", "-m", "tailrace", "version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_data_of_doctor_are_json_whatever_is_away(tmp_path: Path) -> None:
+    (tmp_path / "tailrace.yaml").write_text(
+        "app: shop\nlog: {kind: kafka, brokers: ['127.0.0.1:9']}\nencoder: {kind: hashing}\n"
+        "index: {kind: edge, path: index}\nconnect: {url: 'http://127.0.0.1:9'}\n"
+        "sources: {shop: {connector: shop, prefix: shop, tables: [public.articles]}}\n"
+        "documents: {articles: {table: shop.public.articles, text: '{{ body }}'}}\n"
+        "profiles: {support: {documents: [articles]}}\n"
+    )
+    done = _tailrace("doctor", "--json", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert json.loads(done.stdout)
 
 
 def test_init_writes_a_configuration_that_loads_and_never_overwrites(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import yaml
 from connectors.spec import read_spec, write_spec
 from core.errors import ConfigurationError, TransientError
 from core.settings import Settings
+from infra.stack.__main__ import main
 from infra.stack.config import (
     connect_properties,
     connector_spec,
@@ -107,6 +108,27 @@ def test_a_port_that_is_none_names_its_variable(tmp_path: Path, text: str) -> No
     environ = {"TAILRACE_STACK_DIR": str(tmp_path), "TAILRACE_HTTP_PORT": text}
     with pytest.raises(ConfigurationError, match="TAILRACE_HTTP_PORT"):
         StackSettings.from_environment(environ)
+
+
+def test_two_pieces_on_one_port_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    environ = {
+        "TAILRACE_STACK_DIR": str(tmp_path),
+        "TAILRACE_PG_PORT": "20001",
+        "TAILRACE_HTTP_PORT": "20001",
+    }
+    with pytest.raises(ConfigurationError, match="TAILRACE_PG_PORT and TAILRACE_HTTP_PORT are both 20001"):
+        StackSettings.from_environment(environ)
+
+
+def test_status_is_of_the_ports_that_the_stack_has(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Memory(Ports(connect=20001), tmp_path / "pg", "p", "k").write(tmp_path)
+    monkeypatch.setenv("TAILRACE_STACK_DIR", str(tmp_path))
+    monkeypatch.setenv("TAILRACE_CONNECT_PORT", "20002")
+    assert main(["status", "--json"]) == 1
+    shown = {piece["name"]: piece["where"] for piece in json.loads(capsys.readouterr().out)}
+    assert shown["connect"] == "http://127.0.0.1:20001"
 
 
 def test_memory_of_a_newer_format_is_refused(tmp_path: Path) -> None:
