@@ -21,6 +21,7 @@ from core.positions import describe_line, parse_position, reaches, same_line
 from core.settings import Source
 from core.telemetry import logger
 from core.topics import raw_topic
+from core.version import epoch_of
 from retrieve.live import LiveIndex, Marks
 from retrieve.model import AsOf, Freshness, SourceStatus
 from retrieve.recipe import Recipes
@@ -178,12 +179,15 @@ class FreshnessTracker:
         for source in sources:
             line = self._lines[source]
             for table in line.topics:
-                marks = [
-                    Mark(p.version, p.committed_at) if p is not None else None
-                    for p in self._view.progress(table).values()
-                ]
+                marks = self._standing(
+                    table,
+                    (
+                        Mark(p.version, p.committed_at) if p is not None else NOTHING
+                        for p in self._view.progress(table).values()
+                    ),
+                )
                 covered[table] = least(marks)
-                line.watermarks.see(table, max((mark or NOTHING for mark in marks), default=NOTHING), now)
+                line.watermarks.see(table, max(marks, default=NOTHING), now)
         return covered
 
     def index_coverage(self, marks: Iterable[tuple[TableId, Marks]]) -> Coverage:
@@ -191,11 +195,18 @@ class FreshnessTracker:
         covered: dict[TableId, list[Mark]] = {}
         for table, found in marks:
             topic = self._view.topic(table)
-            each = [found.get((topic, number)) for number in self._view.progress(table)]
-            covered.setdefault(table, []).append(
-                least(None if mark is None else Mark(mark.version, mark.committed_at) for mark in each)
-            )
+            each = (found.get((topic, number)) for number in self._view.progress(table))
+            marked = (Mark(one.version, one.committed_at) if one is not None else NOTHING for one in each)
+            covered.setdefault(table, []).append(least(self._standing(table, marked)))
         return {table: least(found) for table, found in covered.items()}
+
+    def _standing(self, table: TableId, marks: Iterable[Mark]) -> list[Mark]:
+        """The same, and nothing for each of an epoch that is over: its rows went with the new one's truncate.
+
+        A mark is left as it was until the first batch of the new epoch is written.
+        """
+        begun = self._view.epoch(table)
+        return [mark if epoch_of(max(0, mark.version)) >= begun else NOTHING for mark in marks]
 
     async def capture(self, sources: Collection[str], documents: Collection[str]) -> Captured:
         """What is covered now: nothing of a document that has no live index or cannot be asked."""

@@ -14,6 +14,7 @@ from core.state_reader import Loading, StateReader
 from core.state_table import StateTable
 from core.telemetry import logger
 from core.topics import state_topic
+from core.version import epoch_of
 from embed.model import Scope
 from retrieve.model import Rows
 from retrieve.views import View
@@ -126,6 +127,11 @@ class StateView:
         topic = self._topics[table]
         known = self._table(table).progress
         return {number: known.get(number) for number in range(self._reader.partitions.get(topic, 0))}
+
+    def epoch(self, table: TableId) -> int:
+        """That of the newest truncate in this view: what older epochs told of is gone from it."""
+        newest = self._table(table).truncate
+        return epoch_of(newest.version) if newest is not None else 0
 
     def covers(self, table: TableId, version: int) -> bool:
         """Every change of this table up to `version` stands in the view."""
