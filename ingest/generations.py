@@ -145,6 +145,15 @@ class Registry:
                     return one
         return next((one for one in reversed(running) if one.number < pointer.live), running[0])
 
+    def answering(self, document: str) -> Generation | None:
+        """The one that answers now: the alias's, as a worker has recorded it.
+
+        Without such a record, or where that one runs no longer, the one that is to answer.
+        """
+        said = self.aliased.get(document)
+        found = None if said is None else self.find(document, said.number)
+        return found if found is not None and found.status == "running" else self.live(document)
+
     def role(self, generation: Generation) -> Role:
         """`candidate` is newer than the live one, `previous` older; both follow the log until dropped."""
         if generation.status == "dropped":

@@ -27,13 +27,18 @@ class Standing:
         self._app, self._index, self._tail, self._generation = app, index, tail, generation
         self._seen: Registry | None = None
         self._recorded: Generation = generation
-        self._live = False
+        self._answers = self._wished = False
         self._donors: tuple[tuple[str, ...], list[Collection]] = ((), [])
 
     def background(self) -> bool:
-        """Whether another one answers, or none does and this one is yet to."""
+        """Whether another one answers now, whatever is wished for."""
         self._look()
-        return not self._live
+        return not self._answers
+
+    def wished(self) -> bool:
+        """Whether this one is to answer."""
+        self._look()
+        return self._wished
 
     def dropped(self) -> bool:
         self._look()
@@ -49,7 +54,7 @@ class Standing:
         There most texts are new, and looking for them would cost every edit.
         """
         self._look()
-        if self._live:
+        if self._answers:
             return ()
         mine, registry = self._generation, self._tail.registry
         others = sorted(registry.of(mine.document), key=lambda one: registry.role(one) != "live")
@@ -70,7 +75,9 @@ class Standing:
         if registry is not self._seen:
             mine = self._generation
             self._recorded = registry.find(mine.document, mine.number) or mine
-            self._live = registry.role(self._recorded) == "live"
+            answering = registry.answering(mine.document)
+            self._answers = answering is not None and answering.number == mine.number
+            self._wished = registry.role(self._recorded) == "live"
             self._seen = registry
 
 
@@ -112,4 +119,5 @@ class Indexers:
             turns=turns,
             spent=spent,
             dropped=standing.dropped,
+            wished=standing.wished,
         )

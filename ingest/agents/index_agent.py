@@ -64,6 +64,8 @@ class Indexer:
     spent: Spent = field(default_factory=Spent)
     dropped: Callable[[], bool] = lambda: False
     """Whether the operator gave it up: its collection may vanish at any moment."""
+    wished: Callable[[], bool] = lambda: False
+    """Whether it is to answer: the alias waits for it to be level."""
 
 
 @dataclass(slots=True)
@@ -194,7 +196,7 @@ class IndexAgent:
         await asyncio.to_thread(self._thread.shutdown, wait=True, cancel_futures=True)
 
     def _sizes(self) -> tuple[int, float]:
-        if self._slow:
+        if self._slow and not self._indexer.wished():
             return self._most, BACKGROUND_WITHIN_SECONDS
         return self._settings.index_batch_records, WITHIN_SECONDS
 
@@ -321,7 +323,7 @@ class IndexAgent:
             why = letters[-1].error if letters else None
             self._brake.judge(len(letters), of, f"document {self._indexer.document}", why)
         except ConfigurationError as error:
-            if self._slow:  # what answers goes on; this one waits to be dropped, and says why
+            if self._slow:  # what answers goes on, whatever is wished for; this one waits, and says why
                 raise TransientError(str(error)) from error
             raise
 

@@ -181,6 +181,18 @@ def rollback(
 
     async def body(control: "Control", _: "Settings") -> None:
         pointer = decide.rollback(control.registry, document, control.now())
+        target = control.registry.find(document, pointer.live)
+        if target is None:
+            raise ValueError("a generation that is not recorded")
+        [found] = await control.look([target])
+        if not found.level:
+            why = f" and waits: {found.waiting}" if found.waiting else ""
+            say(
+                f"generation {target.number} is {found.lag:,} records behind{why}: waiting up to"
+                f" {timeout:.0f} s for it"
+            )
+            await control.drained(target, timeout)
+            pointer = decide.still(pointer, control.registry, control.now())
         await _moved(control, pointer, timeout, as_json=as_json)
 
     _run(config, body)

@@ -147,17 +147,18 @@ class Control:
         return True
 
     async def drained(self, generation: Generation, timeout: float) -> Progress:  # noqa: ASYNC109 - a plain limit
-        """Until it is caught up but for a few records. TransientError past `timeout` seconds."""
+        """Until it is caught up but for a few records, and goes on. TransientError past `timeout` seconds."""
         deadline = self._clock.monotonic() + timeout
         while True:
             [found] = await self.look([generation])
-            if found.caught_up:
+            if found.level:
                 return found
             if self._clock.monotonic() > deadline:
+                waits = "" if found.waiting is None else f"It waits: {found.waiting}. "
                 raise TransientError(
                     f"generation {generation.number} of {generation.document} is {found.lag} records behind"
-                    f" after {timeout:.0f} s: nothing was changed. Wait for it (`tailrace reindex status"
-                    f" {generation.document} --watch`), or give it longer with --timeout"
+                    f" after {timeout:.0f} s: nothing was changed. {waits}Wait for it (`tailrace reindex"
+                    f" status {generation.document} --watch`), or give it longer with --timeout"
                 )
             await asyncio.sleep(DRAIN_STEP_SECONDS)
 

@@ -137,6 +137,13 @@ def rollback(registry: Registry, document: str, now: int) -> Pointer:
     live = answering(registry, document)
     older = [one for one in registry.of(document) if registry.role(one) == "previous"]
     if not older:
+        now_answers = registry.answering(document)
+        if now_answers is not None and now_answers != live:
+            raise ConfigurationError(
+                f"generation {live.number} of {document} is to answer already, and generation"
+                f" {now_answers.number} does until it is level: `tailrace reindex status {document}` says"
+                f" what it waits for, `tailrace reindex promote {document}` takes the wish back"
+            )
         raise ConfigurationError(
             f"nothing to roll back to: generation {live.number} answers for {document} and no older one runs"
         )
@@ -144,6 +151,20 @@ def rollback(registry: Registry, document: str, now: int) -> Pointer:
     before = pointer.previous if pointer is not None else None
     number = before if before in [one.number for one in older] else older[-1].number
     return Pointer(document, number or older[-1].number, live.number, now)
+
+
+def still(pointer: Pointer, registry: Registry, now: int) -> Pointer:
+    """The rollback that was decided, after waiting for its target, if it still is the same one.
+
+    TransientError if another wish came in between.
+    """
+    again = rollback(registry, pointer.document, now)
+    if (again.live, again.previous) != (pointer.live, pointer.previous):
+        raise TransientError(
+            f"somebody else has just changed what is wished for {pointer.document}: nothing was changed; look"
+            " at `tailrace reindex ls`, run it again"
+        )
+    return again
 
 
 def drop(registry: Registry, document: str, number: int) -> Generation | None:

@@ -42,6 +42,8 @@ class WorkerSeen:
     age_ms: int
     stale: bool
     waiting: str | None
+    partitions: int
+    """Of the state topic, that it works on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,17 @@ class Progress:
     @property
     def caught_up(self) -> bool:
         return self.lag <= min(CAUGHT_UP_RECORDS, self.total // CAUGHT_UP_PART)
+
+    @property
+    def level(self) -> bool:
+        """Whether it may answer at once: caught up, and not stopped at a record that it cannot apply."""
+        return self.caught_up and (self.lag == 0 or self.stopped is None)
+
+    @property
+    def stopped(self) -> str | None:
+        """What a worker waits for that has partitions of it, and so nobody else goes on with them."""
+        at_work = [one for one in self.workers if one.partitions and not one.stale]
+        return next((one.waiting for one in at_work if one.waiting), None)
 
     @property
     def waiting(self) -> str | None:
@@ -167,4 +180,4 @@ def speed(looks: Sequence[tuple[float, Progress]]) -> Speed:
 
 def _seen(report: Report, now: int) -> WorkerSeen:
     age = max(0, now - report.at)
-    return WorkerSeen(report.worker, age, age > STALE_MS, report.waiting)
+    return WorkerSeen(report.worker, age, age > STALE_MS, report.waiting, len(report.offsets))

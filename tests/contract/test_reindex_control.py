@@ -3,101 +3,29 @@
 import asyncio
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT
 
 import pytest
-from aiokafka import AIOKafkaProducer
 
 from core.errors import ConfigurationError, TransientError
-from core.keys import TableId
-from core.settings import Settings
-from core.topics import generations_topic, required_topics, state_topic
-from ingest.embedded_log import EmbeddedLog
 from ingest.generations import (
     Aliased,
     Frozen,
-    Generation,
     Pace,
     Pointer,
     Record,
     Report,
     dropped,
-    encode_record,
 )
-from ingest.registry import RegistryTail, RegistryWriter, write_registry
+from ingest.registry import RegistryWriter
 from tailrace.reindex import decide
 from tailrace.reindex.control import Control, configured, pace_of
+from tests.contract.control_world import FIRST, fill, in_log, obey, record, seen, settings
 
 pytestmark = pytest.mark.timeout(120)
-
-PARTITIONS = 2
-
-
-def settings(brokers: list[str], text: str = "{{ body }}", dimensions: int = 64) -> Settings:
-    return Settings.model_validate(
-        {
-            "app": "shop",
-            "log": {"kind": "kafka", "brokers": brokers},
-            "index": {"kind": "memory"},
-            "encoder": {"kind": "hashing", "dimensions": dimensions},
-            "sources": {"shop": {"prefix": "shop", "tables": ["public.articles"]}},
-            "documents": {"articles": {"table": "shop.public.articles", "text": text}},
-            "ingest": {"state_partitions": PARTITIONS},
-        }
-    )
-
-
-STATE = state_topic("shop", TableId("shop", "public.articles"))
-FIRST = Generation("articles", 1, "running", configured(settings(["none:1"]), "articles"))
-
-
-async def record(brokers: list[str], *records: Record) -> None:
-    await write_registry(brokers, generations_topic("shop"), [encode_record(one) for one in records])
-
-
-def in_log(test: Callable[[list[str]], Awaitable[None]]) -> None:
-    log = EmbeddedLog()
-    try:
-        brokers = log.start(required_topics(settings(["none:1"])))
-
-        async def play() -> None:
-            await record(brokers, FIRST, Pointer("articles", 1), Aliased("articles", 1))
-            await test(brokers)
-
-        asyncio.run(play())
-    finally:
-        log.stop()
-
-
-async def seen(control: Control, true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not true():
-            await control._tail.changed(1.0)
-
-
-async def fill(brokers: list[str], count: int) -> None:
-    producer = AIOKafkaProducer(bootstrap_servers=brokers)
-    await producer.start()
-    for number in range(count):
-        await producer.send_and_wait(STATE, b"{}", str(number).encode(), partition=number % PARTITIONS)
-    await producer.stop()
-
-
-async def obey(brokers: list[str], *, times: int = 1, delay: float = 0.0) -> None:
-    """What a worker does: the alias follows the pointer."""
-    tail = RegistryTail("shop", brokers)
-    await tail.start()
-    before = tail.registry.pointers["articles"]
-    for _ in range(times):
-        while (known := tail.registry).pointers["articles"] == before:
-            await tail.changed(10.0, known)
-        before = known.pointers["articles"]
-        await asyncio.sleep(delay)
-        await record(brokers, Aliased("articles", before.live))
-    await tail.stop()
 
 
 def test_a_start_is_recorded_for_the_workers_and_again_it_only_changes_the_pace() -> None:

@@ -16,7 +16,16 @@ from embed.indexes.edge import EdgeIndex
 from embed.memory_index import MemoryIndex
 from ingest.embedded_log import EmbeddedLog
 from ingest.generations import Generation, Pace
-from tests.contract.reindex_world import DOCUMENTS, Running, World, eventually, frozen, manifest_of, settings
+from tests.contract.reindex_world import (
+    DOCUMENTS,
+    Running,
+    World,
+    change,
+    eventually,
+    frozen,
+    manifest_of,
+    settings,
+)
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -90,6 +99,45 @@ def test_a_generation_that_is_dropped_as_it_begins_to_answer_gives_way() -> None
             await eventually(lambda: world.holds(one), world.missing(one))
         async with world.running() as run:
             assert (run.said, world.answers(one)) == ((), True)
+
+    in_world(test)
+
+
+def test_a_wish_for_one_that_cannot_apply_the_rows_ends_nothing() -> None:
+    """A column is renamed at the source, and its command is killed before it can take the wish back."""
+
+    async def renamed(world: World, numbers: range) -> None:
+        for number in numbers:
+            world.lsn += 10
+            key, value = change("c", number, f"text {number}", lsn=world.lsn)
+            await world.producer.send(
+                "shop.public.articles", value.replace(b'"body"', b'"content"'), key, partition=0
+            )
+        await world.producer.flush()
+
+    async def test(world: World) -> None:
+        async with world.running() as run:
+            one = await filled(world, run, 40)
+            two = await world.begin(run.tail.registry, "articles", section={"text": "{{ title }}"})
+            await eventually(lambda: len(world.texts(two)) == 40, "built")
+            await world.promote(two, 1)
+            await eventually(lambda: world.answers(two), "answers")
+            await renamed(world, range(1000, 1700))
+            await eventually(lambda: len(world.texts(two)) == 740, "what answers takes them")
+            await eventually(
+                lambda: run.worker.following()["articles", 1].waiting is not None, "the other waits"
+            )
+            await world.promote(one, 2)
+            await eventually(lambda: run.tail.registry.live("articles") == one, "the wish is known")
+            await renamed(world, range(2000, 2010))
+            await eventually(lambda: len(world.texts(two)) == 750, "what answers goes on")
+            assert not run.worker.following()["articles", 2].indexer.turns.background()
+        async with world.running() as run:
+            await renamed(world, range(3000, 3010))
+            await eventually(lambda: len(world.texts(two)) == 760, "so it does in the next process")
+            await world.promote(two, 1)
+            await eventually(lambda: run.tail.registry.live("articles") == two, "taken back")
+            assert world.answers(two)
 
     in_world(test)
 

@@ -4,31 +4,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Event
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from core.clock import FixedClock
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
-from core.keys import RowKey
-from core.settings import Cut, DocumentSettings, Ingest
-from core.state import Json, Progress, StateRow, encode_state
-from embed.cutter import Cutter
 from embed.encoder import HashingEncoder, Kind
 from embed.index import Collection
-from embed.indexes import bm25
-from embed.memory_index import MemoryIndex
 from embed.model import Vector
 from embed.pace import Turns
-from embed.pipeline import Pipeline
-from embed.render import Renderer
-from embed.store import VectorStore
-from ingest.agents.index_agent import IndexAgent, Indexer
-from ingest.dead_letters import DeadLetter
-
-ROWS = 128
-"""Of a batch, as by default."""
+from tests.unit.index_agent_world import ROWS, World, rows
 
 
 class Picky(HashingEncoder):
@@ -42,55 +27,6 @@ class Picky(HashingEncoder):
         if any(self.refuses(text) for text in texts):
             raise self.error
         return super().encode(texts, kind=kind)
-
-
-class World:
-    """An agent over one collection, fed row by row; nothing else runs."""
-
-    def __init__(self, encoder: HashingEncoder | None = None, turns: Turns | None = None) -> None:
-        encoder = encoder or HashingEncoder(16)
-        index = MemoryIndex()
-        index.create("c", encoder.dimensions)
-        self.collection: Collection = index.open("c")
-        pipeline = Pipeline(
-            "d",
-            self.collection,
-            encoder,
-            VectorStore(None, 1 << 20, FixedClock()),
-            Cutter(Cut(kind="plain"), encoder.count, encoder.max_tokens),
-            bm25.documents,
-        )
-        renderer = Renderer("d", DocumentSettings(table="s.public.a", text="{{ body }}"))
-        indexer = Indexer("d", 1, "t", renderer, pipeline, self.collection, turns or Turns())
-        self.agent = IndexAgent(indexer, self.park, Ingest(), FixedClock(), lambda _: None)
-        self.offset = 0
-
-    async def park(self, letters: Sequence[DeadLetter]) -> None:
-        """Not asked: the batch's own thread decides first."""
-
-    def apply(self, rows: Sequence[dict[str, Json]]) -> int:
-        """One batch, in the agent's thread. How many rows are to be set aside."""
-        records: list[Any] = [
-            encode_state(StateRow(RowKey.of({"id": row["id"]}), self.offset + place, row))
-            for place, row in enumerate(rows)
-        ]
-        records.append(encode_state(Progress(self.offset + len(rows))))
-        batch = [
-            SimpleNamespace(
-                message=SimpleNamespace(
-                    topic="t", partition=0, offset=self.offset + place, key=key, value=value, headers=()
-                )
-            )
-            for place, (key, value) in enumerate(records)
-        ]
-        read = self.agent._decode(batch)
-        letters = self.agent._apply(read, 0)
-        self.offset += len(batch)
-        return len(letters)
-
-
-def rows(start: int, column: str = "body", count: int = ROWS) -> list[dict[str, Json]]:
-    return [{"id": number, column: f"text {number}"} for number in range(start, start + count)]
 
 
 def test_a_column_renamed_at_the_source_stops_before_anything_is_set_aside() -> None:
