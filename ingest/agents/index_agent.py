@@ -81,6 +81,8 @@ class Done:
 class _Batch:
     """The decoded records of one batch: newest row of each key, and the rest in order."""
 
+    generation: int
+    """Of the group, when they were fetched."""
     rows: dict[bytes, tuple[StateRow, RawRecord]] = field(default_factory=dict)
     truncates: dict[int, Truncate] = field(default_factory=dict)
     removed: list[Removed] = field(default_factory=list)
@@ -104,6 +106,8 @@ class IndexAgent:
         self._clock, self._failpoint = clock, failpoint
         self._brake = Brake(settings.poison_share, "the document's templates and columns, the encoder")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"index-{indexer.document}")
+        self._generation: int | None = None
+        """Of the group, in which `_progress` was read."""
         self._progress: dict[int, Progress] = {}
         self._dead_below: dict[int, int] = {}
         self._swept: bool | None = None
@@ -251,7 +255,7 @@ class IndexAgent:
         log.info("a dropped generation is let go", document=self._indexer.document, why=str(error))
 
     def _decode(self, batch: list[Any]) -> _Batch:
-        read = _Batch()
+        read = _Batch(batch[-1].message.generation_id)
         for event in batch:
             message = event.message
             record = RawRecord(
@@ -342,7 +346,18 @@ class IndexAgent:
         )
 
     def _covered(self, read: _Batch) -> list[Covered]:
-        self._progress |= read.progress
+        """What is said of each partition goes on from what the index says, whoever had it meanwhile."""
+        if read.generation != self._generation:
+            self._generation = read.generation
+            self._progress = {
+                mark.partition: Progress(mark.version, mark.position, mark.committed_at)
+                for mark in self._indexer.collection.covered()
+                if mark.topic == self._indexer.topic
+            }
+        for partition, found in read.progress.items():
+            known = self._progress.get(partition)
+            if known is None or found.version >= known.version:
+                self._progress[partition] = found
         marks = []
         for partition, offset in read.next_offset.items():
             progress = self._progress.get(partition)
