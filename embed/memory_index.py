@@ -211,7 +211,9 @@ class MemoryIndex:
 
 
 def _stored(point: ChunkPoint) -> StoredChunk:
-    return StoredChunk(point.chunk.id, point.key, point.chunk.text, point.version, dict(point.metadata))
+    return StoredChunk(
+        point.chunk.id, point.manifest, point.key, point.chunk.text, point.version, dict(point.metadata)
+    )
 
 
 def _best(found: list[tuple[float, ChunkPoint]], limit: int) -> list[Candidate]:

@@ -72,9 +72,13 @@ class Sparse:
 
 @dataclass(frozen=True, slots=True)
 class ChunkPoint:
-    """A chunk as the index stores it. `version` fences writes: a lower one never replaces a higher."""
+    """A chunk as the index stores it. `version` fences writes: a lower one never replaces a higher.
+
+    `manifest` is the id of its row's: rows of equal key text are told apart by it.
+    """
 
     chunk: Chunk
+    manifest: uuid.UUID
     document: str
     key: str
     tenant: str | None
@@ -90,6 +94,8 @@ class StoredChunk:
     """A chunk read back."""
 
     id: uuid.UUID
+    manifest: uuid.UUID
+    """Of its row, whether it lists the chunk or not, and whether it stands yet or not."""
     key: str
     text: str
     version: int

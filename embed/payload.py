@@ -35,8 +35,11 @@ MARK: Final = "mark"
 KEYWORDS: Final = ("kind", "readers", "facets")
 """Indexed as exact keywords; beside them only `version`, as an integer."""
 
-CHUNK_FIELDS: Final = ["format", "kind", "key", "text", "version", "metadata"]
+CHUNK_FIELDS: Final = ["format", "kind", "manifest", "key", "text", "version", "metadata"]
 """What `stored_chunk` reads."""
+
+NOBODYS: Final = str(UUID(int=0))
+"""Manifest of chunks from before they named one: no row's, so no sweep takes them for a stray."""
 
 Payload: TypeAlias = dict[str, Any]
 
@@ -45,6 +48,7 @@ def chunk_payload(point: ChunkPoint) -> Payload:
     return {
         "format": FORMAT,
         "kind": CHUNK,
+        "manifest": str(point.manifest),
         "document": point.document,
         "key": point.key,
         "version": point.version,
@@ -60,7 +64,12 @@ def stored_chunk(point: UUID, payload: Payload) -> StoredChunk:
     """Raises ConfigurationError for a newer format, or for a point that is no chunk of ours."""
     _checked(point, payload, CHUNK)
     return StoredChunk(
-        point, payload["key"], payload["text"], payload["version"], json.loads(payload["metadata"])
+        id=point,
+        manifest=UUID(payload.get("manifest", NOBODYS)),
+        key=payload["key"],
+        text=payload["text"],
+        version=payload["version"],
+        metadata=json.loads(payload["metadata"]),
     )
 
 

@@ -244,6 +244,7 @@ class Pipeline:
             if isinstance(change, Document):
                 yield ChunkPoint(
                     chunk=chunk,
+                    manifest=manifest_id(change.name, change.canonical),
                     document=change.name,
                     key=change.key,
                     tenant=change.tenant,

@@ -19,7 +19,7 @@ class StraySweep:
 
     def __init__(self, collection: Collection, page: int = PAGE) -> None:
         self._collection, self._page = collection, page
-        self._versions: dict[str, int] = {}
+        self._versions: dict[UUID, int] = {}
         self._listed: set[UUID] = set()
         self._manifests_read = False
         self._after: UUID | None = None
@@ -38,18 +38,16 @@ class StraySweep:
     def _read_manifests(self) -> UUID | None:
         page = self._collection.scroll(self._after, self._page, deleted=None)
         for one in page.manifests:
-            # Rows whose keys read the same (a primary key was renamed) share the lower fence: what
-            # another of them is writing stays.
-            self._versions[one.key] = min(one.version, self._versions.get(one.key, one.version))
+            self._versions[one.id] = one.version
             self._listed.update(one.chunks)
         return page.after
 
     def _drop_chunks(self) -> UUID | None:
         chunks, after = self._collection.scroll_chunks(self._after, self._page)
         drops = [
-            Drop((chunk.id,), below=self._versions[chunk.key])
+            Drop((chunk.id,), below=self._versions[chunk.manifest])
             for chunk in chunks
-            if chunk.id not in self._listed and chunk.version < self._versions.get(chunk.key, 0)
+            if chunk.id not in self._listed and chunk.version < self._versions.get(chunk.manifest, 0)
         ]
         if drops:
             self._collection.drop_chunks(drops)

@@ -198,7 +198,9 @@ class Searcher:
             for live, one in part:
                 chunk = chunks.get(one)
                 if chunk is None:  # dropped since it was found: something took its place
-                    checked.append((live, StoredChunk(one, "", "", -1, {}), None, Verdict.REPLACED))
+                    checked.append(
+                        (live, StoredChunk(one, UUID(int=0), "", "", -1, {}), None, Verdict.REPLACED)
+                    )
                     continue
                 manifest = manifests[live.document, chunk.key]
                 verdict = listed(one, chunk.version, manifest, search.scope)

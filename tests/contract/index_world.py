@@ -9,7 +9,7 @@ import numpy as np
 
 from core.state import Json
 from embed.index import Collection, Swap
-from embed.model import Chunk, ChunkPoint, Manifest, Scope, Sparse, StoredChunk, Vector
+from embed.model import Chunk, ChunkPoint, Manifest, Scope, Sparse, StoredChunk, Vector, manifest_id
 
 ALL = Scope(None)
 TOP = 2**53 - 1
@@ -35,6 +35,7 @@ def chunk(
 ) -> ChunkPoint:
     return ChunkPoint(
         Chunk(id or uuid4(), text),
+        manifest_id("articles", b"1"),
         "articles",
         "id=1",
         tenant,

@@ -53,7 +53,7 @@ def chunk(n: int, part: int) -> ChunkPoint:
     point = uuid5(NAMESPACE, f"{n} {part}")
     dense = np.asarray([1, n, part, 0], np.float32)
     return ChunkPoint(
-        Chunk(point, f"{n} {part}"), "d", f"id={n}", None, None, {}, n, dense, Sparse((1,), (1.0,))
+        Chunk(point, f"{n} {part}"), point, "d", f"id={n}", None, None, {}, n, dense, Sparse((1,), (1.0,))
     )
 
 

@@ -25,7 +25,9 @@ D = 4
 
 def chunk(text: str) -> ChunkPoint:
     dense = np.ones(D, np.float32)
-    return ChunkPoint(Chunk(uuid4(), text), "d", "id=1", None, None, {}, 1, dense, Sparse((7,), (1.0,)))
+    return ChunkPoint(
+        Chunk(uuid4(), text), uuid4(), "d", "id=1", None, None, {}, 1, dense, Sparse((7,), (1.0,))
+    )
 
 
 @contextlib.contextmanager

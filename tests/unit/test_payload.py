@@ -46,6 +46,7 @@ MARKS = st.builds(
 CHUNKS = st.builds(
     ChunkPoint,
     st.builds(Chunk, st.uuids(), TEXT),
+    st.uuids(),
     TEXT,
     TEXT,
     st.none() | TEXT,
@@ -81,9 +82,14 @@ def test_marks_come_back(mark: Covered) -> None:
 def test_chunks_come_back(point: ChunkPoint) -> None:
     payload = stored(codec.chunk_payload(point))
     read = codec.stored_chunk(point.chunk.id, {field: payload[field] for field in codec.CHUNK_FIELDS})
-    assert (read.id, read.text) == (point.chunk.id, point.chunk.text)
+    assert (read.id, read.manifest, read.text) == (point.chunk.id, point.manifest, point.chunk.text)
     assert (read.key, read.version) == (point.key, point.version)
     assert dict(read.metadata) == dict(point.metadata)
+
+
+def test_a_chunk_from_before_manifests_were_named_is_of_no_row() -> None:
+    old = {"format": 1, "kind": "chunk", "key": "1", "text": "t", "version": 3, "metadata": "{}"}
+    assert codec.stored_chunk(uuid4(), old).manifest == UUID(int=0)
 
 
 @quick

@@ -321,6 +321,20 @@ def test_a_write_under_way_is_no_stray_of_another_row_whose_key_reads_the_same(
     assert world.found() == set(THREE.split("\n\n"))
 
 
+@pytest.mark.parametrize("gone", [1, 2])
+def test_a_first_write_is_no_stray_of_a_grave_whose_key_reads_the_same(world: World, gone: int) -> None:
+    def crash(name: str) -> None:
+        if name == "after_upsert":
+            raise KeyboardInterrupt
+
+    grave, new = (replace(one, key="1") for one in (removal(gone, 9), document(3 - gone, 7, THREE)))
+    world.pipeline.apply([grave])
+    with pytest.raises(KeyboardInterrupt):
+        world.another(crash).apply([new])
+    assert world.swept() == 0
+    assert world.found() == set(THREE.split("\n\n"))
+
+
 def test_a_first_write_under_way_is_no_stray(world: World) -> None:
     def crash(name: str) -> None:
         if name == "after_upsert":
