@@ -3,6 +3,8 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
+# one process a core; ARGS="-n 0" for one in all, as a debugger needs it
+PYTEST := $(BIN)/python -m pytest -q -n auto
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -54,13 +56,13 @@ check: setup-dev ## lint, types, floors, unit, property and memory contracts: un
 	$(BIN)/ruff format --check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/unit tests/property tests/architecture $(ARGS)
+	$(PYTEST) tests/unit tests/property tests/architecture $(ARGS)
 	$(BIN)/python -m pytest -q tests/contract -k "memory or hashing" $(ARGS)
 
 test: check contract e2e ## everything
 
 contract: setup-dev ## every adapter against its seam's contract
-	$(BIN)/python -m pytest -q tests/contract $(ARGS)
+	$(PYTEST) --dist loadfile tests/contract $(ARGS)
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
 	$(BIN)/python -m pytest -q tests/e2e $(ARGS)

@@ -1,14 +1,18 @@
 """The service keeps its own OpenAPI contract, whatever is sent: schemathesis asks, for some seconds."""
 
+import re
 from typing import Any
 
+import pytest
 import schemathesis
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.core.result import Ok
+from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
     response_headers_conformance,
@@ -75,15 +79,32 @@ few = settings(
 )
 
 
-@schema.parametrize()
-@few
-def test_every_answer_keeps_the_contract(case: schemathesis.Case[Any]) -> None:
-    assert broken(case) == []
+OPERATIONS = {one.ok().label: one.ok() for one in schema.get_all_operations() if isinstance(one, Ok)}
 
 
-@schema.include(path_regex="^/v1/(search|explain|chat)").parametrize()
+def asked(label: str) -> st.SearchStrategy[schemathesis.Case[Any]]:
+    """Requests as the contract wants them, and others."""
+    return st.one_of([OPERATIONS[label].as_strategy(generation_mode=mode) for mode in GenerationMode])
+
+
+def test_every_operation_is_asked() -> None:
+    assert len(OPERATIONS) == sum(len(methods) for methods in schema.raw_schema["paths"].values())
+
+
+@pytest.mark.parametrize("label", OPERATIONS)
 @few
-def test_so_do_answers_about_profiles_that_exist(case: schemathesis.Case[Any]) -> None:
+@given(data=st.data())
+def test_every_answer_keeps_the_contract(label: str, data: st.DataObject) -> None:
+    assert broken(data.draw(asked(label))) == []
+
+
+@pytest.mark.parametrize(
+    "label", [one for one in OPERATIONS if re.search(r" /v1/(search|explain|chat)", one)]
+)
+@few
+@given(data=st.data())
+def test_so_do_answers_about_profiles_that_exist(label: str, data: st.DataObject) -> None:
+    case = data.draw(asked(label))
     if isinstance(case.body, dict):
         case.body["profile" if "query" in case.body else "model"] = "written"
         case.body.pop("state", None)
