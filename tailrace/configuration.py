@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from core.errors import ConfigurationError
 from core.settings import Settings
+from embed.render import Renderer
 
 PREFIX: Final = "TAILRACE_"
 DELIMITER: Final = "__"
@@ -53,6 +54,7 @@ def load(file: Path = DEFAULT_FILE, environment: Mapping[str, str] | None = None
         settings = Settings.model_validate(merged)
     except ValidationError as error:
         raise ConfigurationError(_explain(error, file, lines, names)) from error
+    _read_templates(settings, file, lines, names)
     origins = {".".join(path): f"{file}:{line}" for path, line in lines.items() if _is_leaf(tree, path)}
     origins |= {".".join(path): f"environment {name}" for path, name in names.items()}
     return Loaded(_beside(settings, file.parent), origins, file)
@@ -177,6 +179,19 @@ def _explain(
         dotted = ".".join(path)
         said.append(f"{where}: {dotted}: {what}" if dotted else f"{where}: {what}")
     return "\n".join(said)
+
+
+def _read_templates(
+    settings: Settings, file: Path, lines: Mapping[Path_, int], names: Mapping[Path_, str]
+) -> None:
+    """Refuses templates that are none, while nothing has recorded them: a generation goes on as it began."""
+    for name, document in settings.documents.items():
+        try:
+            Renderer(name, document)
+        except ConfigurationError as error:
+            path = tuple(str(error).partition(":")[0].split("."))
+            where = names.get(path) or f"{file}:{_line(path, lines)}"
+            raise ConfigurationError(f"{where}: {error}") from error
 
 
 def _written(loc: Path_, lines: Mapping[Path_, int], names: Mapping[Path_, str]) -> Path_:

@@ -79,6 +79,27 @@ def test_what_is_wrong_is_said_with_its_place(tmp_path: Path, old: str, new: str
         load(_file(tmp_path, GOOD.replace(old, new)), {})
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("title: '{{ title '", "tailrace.yaml:8: documents.articles.title: unexpected end of template"),
+        ("where: 'published =='", "tailrace.yaml:8: documents.articles.where: unexpected"),
+        ("url: '{% nonsense %}'", "tailrace.yaml:8: documents.articles.url: Encountered unknown tag"),
+    ],
+)
+def test_a_template_that_is_none_is_refused_before_anything_records_it(
+    tmp_path: Path, line: str, said: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load(
+            _file(
+                tmp_path, GOOD.replace('    text: "{{ body }}"', f'    {line}\n    text: "{{{{ body }}}}"')
+            ),
+            {},
+        )
+    assert said in str(caught.value)
+
+
 def test_a_literal_secret_is_refused_and_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="never written here") as caught:
         load(_file(tmp_path, GOOD.replace("${env:KEY}", "sk-verysecret")), {})
