@@ -234,9 +234,12 @@ def _llm(llm: Llm) -> Check:
         return Check(name, "fail", f"{shown}: {error!r}", "start it, or correct llms.*.base_url")
     if not answer.is_success:
         return Check(name, "fail", f"{shown}: HTTP {answer.status_code}", "check base_url and api_key")
-    names = [model.get("id") for model in answer.json().get("data", [])]
-    if llm.model not in names:
+    try:
+        names = [str(model["id"]) for model in answer.json()["data"]]
+    except (ValueError, LookupError, TypeError):
         return Check(
-            name, "warn", f"{shown} does not list {llm.model!r}", f"one of {', '.join(map(str, names))}"
+            name, "fail", f"{shown}: no list of models", "check base_url: it ends where /models follows"
         )
+    if llm.model not in names:
+        return Check(name, "warn", f"{shown} does not list {llm.model!r}", f"one of {', '.join(names)}")
     return Check(name, "ok", f"{shown_url(llm.base_url)} offers {llm.model}")
