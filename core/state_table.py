@@ -121,8 +121,8 @@ class StateTable:
         return True
 
     def _apply_truncate(self, partition: int, offset: int, truncate: Truncate) -> list[StateRow]:
-        below = self.dead_below(partition)
-        if not self._is_newest(partition, offset, truncate) or truncate.version == below:
+        known = self._truncates.get(partition)  # the first record of a topic may be one: version 0
+        if not self._is_newest(partition, offset, truncate) or (known and truncate.version == known.version):
             return []
         self._truncates[partition] = truncate
         buried = []
