@@ -71,6 +71,16 @@ class Truncate:
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """What the ordering rule remembers of a table beyond its rows (see ingest.course)."""
+
+    streamed: tuple[int, int] | None = None
+    """The furthest place in the stream."""
+    committed_at: int = 0
+    """The newest commit time lately, up to there; ms since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """Everything up to and including `version` of the raw topic stands in the state topic."""
 
@@ -78,6 +88,8 @@ class Progress:
     position: str = ""
     committed_at: int = 0
     resolved_at: int = 0
+    seen: Seen | None = None
+    """None where an older release wrote it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +115,11 @@ class _Row(msgspec.Struct, omit_defaults=True):
     x: bool = False
 
 
+class _Seen(msgspec.Struct, omit_defaults=True):
+    q: tuple[int, int] | None = None
+    at: int = 0
+
+
 class _Mark(msgspec.Struct, omit_defaults=True):
     f: int
     v: int
@@ -110,6 +127,7 @@ class _Mark(msgspec.Struct, omit_defaults=True):
     at: int = 0
     ra: int = 0
     q: tuple[int, int] | None = None
+    s: _Seen | None = None
 
 
 class _Format(msgspec.Struct):
@@ -140,6 +158,8 @@ def encode_state(record: StateRow | Truncate | Progress) -> tuple[bytes, bytes]:
     mark = _Mark(FORMAT, record.version, record.position, record.committed_at)
     if isinstance(record, Progress):
         mark.ra = record.resolved_at
+        if record.seen is not None:
+            mark.s = _Seen(record.seen.streamed, record.seen.committed_at)
         return PROGRESS_KEY, _encoder.encode(mark)
     mark.q = record.streamed
     return TRUNCATE_KEY, _encoder.encode(mark)
@@ -170,7 +190,8 @@ def decode_state(
             mark = _mark_decoder.decode(value)
             _check_format(mark.f)
             if key == PROGRESS_KEY:
-                return Progress(mark.v, mark.p, mark.at, mark.ra)
+                seen = None if mark.s is None else Seen(mark.s.q, mark.s.at)
+                return Progress(mark.v, mark.p, mark.at, mark.ra, seen)
             return Truncate(mark.v, mark.p, mark.at, mark.q)
         row = _row_decoder.decode(value)
     except msgspec.DecodeError as error:

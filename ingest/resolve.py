@@ -27,8 +27,9 @@ from core.errors import ContractError, PermanentError
 from core.keys import RowKey, TableId
 from core.positions import format_lsn, parse_position
 from core.settings import Source
-from core.state import Json, StateRow, Truncate
+from core.state import Json, Seen, StateRow, Truncate
 from core.version import epoch_of, version
+from ingest.course import Course
 from ingest.debezium import Decoder, Ignored, RowChange, TruncateChange
 from ingest.record import RawRecord
 
@@ -59,15 +60,16 @@ class Resolved:
     repaired: int = 0
     """Lone surrogates replaced by U+FFFD."""
     newer: bool = False
-    """The guard dropped an event that committed later than what is stored (see GuardAlarm)."""
+    """The guard dropped an event that committed later than all that was seen (see GuardAlarm)."""
 
 
 class Resolver:
     """The rule for one table. Its raw topic has one partition.
 
     `truncate` is the last one in the state topic, `shape` the key of any live row of this epoch
-    there: the first event sets it where there is none. Both are kept in memory, and giving the same
-    records again after a failed write gives the same results.
+    there: the first event sets it where there is none. `seen` is what the progress record says where
+    reading goes on. All are kept in memory, and giving the same records again after a failed write
+    gives the same results.
     """
 
     def __init__(
@@ -77,12 +79,19 @@ class Resolver:
         epoch: int,
         truncate: Truncate | None = None,
         shape: KeyShape | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self._decoder: Final = Decoder(source, table.table)
         self._table: Final = table
         self._epoch: Final = epoch
         self._truncate = truncate
         self._shape = shape
+        self._course: Final = Course(seen or Seen())
+
+    @property
+    def seen(self) -> Seen:
+        """What the next resolver of this table has to know."""
+        return self._course.seen()
 
     def resolve(self, record: RawRecord, lookup: Lookup, now_ms: int) -> Resolved:
         """`lookup` gives the newest row of a canonical key, graves and unwritten rows included.
@@ -96,11 +105,15 @@ class Resolver:
             key = self._decoder.key_of(record)
             known = lookup(key.canonical) if key is not None else None
             return _parked(error, known, made, now_ms)
-        if isinstance(event, RowChange):
-            return self._row(event, made, lookup, now_ms)
         if isinstance(event, Ignored):
             return Resolved("ignored", event.kind)
-        return self._truncated(event, made)
+        if isinstance(event, RowChange):
+            resolved = self._row(event, made, lookup, now_ms)
+        else:
+            resolved = self._truncated(event, made)
+        if event.streamed is not None:
+            self._course.follow(event.streamed, event.committed_at, record.timestamp_ms)
+        return resolved
 
     def _row(self, event: RowChange, made: int, lookup: Lookup, now_ms: int) -> Resolved:
         known = lookup(event.key.canonical)
@@ -110,7 +123,7 @@ class Resolver:
         ours = known is not None and epoch_of(known.version) == self._epoch
         last = known.streamed if known is not None and ours else None
         if known is not None and _is_replay(event.streamed, last) and not _clears(event, known):
-            return Resolved("superseded", "guard", newer=_is_newer(event, known))
+            return Resolved("superseded", "guard", newer=self._is_newer(event, known))
         shape = tuple((name, type(value)) for name, value in event.key.columns)
         if self._shape is not None and shape != self._shape:
             return _parked(self._wrong_shape(shape), known, made, now_ms)
@@ -181,9 +194,16 @@ class Resolver:
             return Resolved("superseded", "version")
         ours = last is not None and made > last.version and epoch_of(last.version) == self._epoch
         if last is not None and ours and _is_replayed_truncate(event, last):
-            return Resolved("superseded", "guard", newer=event.committed_at > last.committed_at)
+            newest = max(self._course.newest, last.committed_at)
+            return Resolved("superseded", "guard", newer=event.committed_at > newest)
         self._truncate = Truncate(made, event.position, event.committed_at, event.streamed)
         return Resolved("applied", "t", truncate=self._truncate)
+
+    def _is_newer(self, event: RowChange, known: StateRow) -> bool:
+        """Whether a dropped event committed after everything seen: then it was never sent before."""
+        by_stream = known.streamed is not None and known.position == format_lsn(known.streamed[1])
+        before = known.committed_at + (0 if by_stream else CLOCK_SLACK_MS)
+        return event.committed_at > max(before, self._course.newest)
 
     def _wrong_shape(self, shape: KeyShape) -> ContractError:
         had, has = (
@@ -210,12 +230,6 @@ def _is_replayed_truncate(event: TruncateChange, last: Truncate) -> bool:
         return _is_replay(event.streamed, last.streamed)
     before, this = _order(last.position), _order(event.position)
     return before is not None and this is not None and before[0] == this[0] and this <= before
-
-
-def _is_newer(event: RowChange, known: StateRow) -> bool:
-    """Whether a replayed event committed after the last one of its key that was streamed."""
-    by_stream = known.streamed is not None and known.position == format_lsn(known.streamed[1])
-    return event.committed_at > known.committed_at + (0 if by_stream else CLOCK_SLACK_MS)
 
 
 def _may_be_newer(row: StateRow, event: RowChange) -> bool:
@@ -257,38 +271,3 @@ def _order(position: str) -> tuple[str, int] | None:
         return "", parse_position(position)
     except ContractError:
         return None
-
-
-class GuardAlarm:
-    """Tells an ordinary replay after a crash from a source whose positions started again.
-
-    A crash replays at most what one flush of the connector's offsets did not cover yet. More
-    drops than twice that without one applied change between them, or a single drop of an event
-    that committed after the stored one, mean another line of positions: a restored or failed-over
-    database, reset offsets. Dropping on would lose live changes.
-
-    `flush_seconds` is the connector's offset.flush.interval.ms, which preflight bounds by 5 s.
-    """
-
-    def __init__(self, table: TableId, events_per_second: int, flush_seconds: float = 5.0) -> None:
-        self._table: Final = table
-        self._limit: Final = int(2 * events_per_second * flush_seconds)
-        self._dropped = 0
-
-    def observe(self, resolved: Resolved) -> str | None:
-        """Count one record; the message of the ConfigurationError to stop with, if it must be."""
-        if resolved.outcome == "applied":
-            self._dropped = 0
-        if resolved.outcome != "superseded" or resolved.kind != "guard":
-            return None
-        self._dropped += 1
-        if resolved.newer:
-            why = "an event committed after the stored row names an older source position"
-        elif self._dropped > self._limit:
-            why = f"{self._dropped} events in a row name source positions that were passed before"
-        else:
-            return None
-        return (
-            f"{self._table}: {why}: the database was restored or failed over, or the connector's"
-            f" offsets were reset. Nothing more is applied: run `tailrace resync {self._table}`"
-        )

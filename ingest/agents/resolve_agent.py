@@ -14,14 +14,16 @@ from core.keys import TableId
 from core.metrics import RAW_IGNORED, RAW_RECORDS, REPAIRED_TEXT, RESOLVE_BATCH, STAGE
 from core.positions import parse_position
 from core.settings import Ingest, Source
-from core.state import Progress, StateRow, Truncate
+from core.state import Progress, Seen, StateRow, Truncate
 from core.topics import HOUR_MS, raw_topic
 from core.version import epoch_of, version
 from ingest.agents.drainer import ack, assigned_generation, batches, release, still_owner
 from ingest.brake import Brake
+from ingest.course import seen_before
 from ingest.dead_letters import MOST_BYTES, DeadLetter
+from ingest.guard_alarm import GuardAlarm
 from ingest.record import RawRecord
-from ingest.resolve import GuardAlarm, Resolved, Resolver
+from ingest.resolve import Resolved, Resolver
 from ingest.state_store import EncodedRow, StateStore
 
 WITHIN_SECONDS: Final = 0.001
@@ -178,7 +180,8 @@ class ResolveAgent:
             if letters:
                 await self._park(letters)
             made = version(self._epoch, batch[-1].message.offset)
-            progress = Progress(made, self._position, self._committed_at, now)
+            seen = self._resolver.seen if self._resolver is not None else None
+            progress = Progress(made, self._position, self._committed_at, now, seen)
             for segment in segments[:-1]:
                 await self._store.write(
                     list(segment.rows.values()), segment.truncate, None, self._check_owner
@@ -192,14 +195,15 @@ class ResolveAgent:
         table = self._store.table
         # A crash in a write leaves partitions behind others: what only some have is not read yet.
         marks = sorted(table.progress.values(), key=lambda one: one.version)
-        least = marks[0] if len(marks) == self._store.partitions else Progress(0)
+        least = marks[0] if len(marks) == self._store.partitions else Progress(0, seen=Seen())
         self._position, self._committed_at = least.position, least.committed_at
         self._reached = marks[-1] if marks else None
         # An older epoch's keys may have had another shape: a resync is the cure for that.
         rows = (row for row in table.rows() if not row.deleted and epoch_of(row.version) == self._epoch)
         known = next(rows, None)
         shape = tuple((name, type(value)) for name, value in known.key.columns) if known else None
-        self._resolver = Resolver(self._table, self._source, self._epoch, table.truncate, shape)
+        seen = seen_before(least, self._epoch, table.rows())
+        self._resolver = Resolver(self._table, self._source, self._epoch, table.truncate, shape, seen)
         self._generation = generation
 
     def _resolve(self, batch: list[Any], now: int, tally: _Tally) -> tuple[list[_Segment], list[DeadLetter]]:

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from core.keys import TableId
 from core.settings import Source
-from core.state import StateRow
+from core.state import Progress, StateRow, decode_state, encode_state
 from core.state_table import StateTable
+from ingest.guard_alarm import GuardAlarm
 from ingest.record import RawRecord
-from ingest.resolve import GuardAlarm, Resolved, Resolver
+from ingest.resolve import Resolved, Resolver
 
 P = "__debezium_unavailable_value"
 TABLE = TableId("shop", "public.notes")
@@ -102,7 +103,19 @@ class Log:
         self.written: list[Any] = []
         self.parked = 0
 
+    def restart(self) -> None:
+        """Another worker goes on, from what the state topic says."""
+        progress = decode_state(*encode_state(Progress(0, seen=self.resolver.seen)))
+        assert isinstance(progress, Progress)
+        self.resolver = Resolver(TABLE, SOURCE, 0, self.state.truncate, seen=progress.seen)
+
     def send(self, key: int | None, value: Any, headers: dict[str, object]) -> Resolved:
+        resolved = self.give(key, value, headers)
+        assert self.alarm.observe(resolved) is None
+        return resolved
+
+    def give(self, key: int | None, value: Any, headers: dict[str, object]) -> Resolved:
+        """Without asking the alarm."""
         pairs = tuple((f"__debezium.{name}", json.dumps(header).encode()) for name, header in headers.items())
         name = None if key is None else json.dumps({"id": key}).encode()
         data = None if value is None else json.dumps(value).encode()
@@ -115,7 +128,6 @@ class Log:
             self.written.append(made)
             self.state.apply(0, len(self.written), made)
         self.parked += resolved.outcome == "parked"
-        assert self.alarm.observe(resolved) is None
         return resolved
 
     def rows(self) -> dict[int, StateRow]:
@@ -180,6 +192,51 @@ def test_every_step_is_true_and_no_replay_is_visible(
     assert log.plain() == source.rows
     assert log.parked == 0
     assert P not in str(log.written)
+
+
+CRASHES = st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60), st.booleans()), max_size=4)
+
+
+@given(WORK, CRASHES, st.lists(st.integers(0, 9), min_size=7, max_size=7))
+@settings(max_examples=150, deadline=None)
+def test_no_replay_is_taken_for_another_database_whatever_its_clock_says(
+    work: list[tuple[str, int, int]], crashes: list[tuple[int, int, bool]], clock: list[int]
+) -> None:
+    """Connect and the worker go down at any place; `take` holds that there is no alarm."""
+    source, log = database(work), Log()
+    for _, value, _ in source.sent:  # what shares a position committed together
+        value["source"]["ts_ms"] = 1_000 + value["source"]["lsn"] + 20 * clock[value["source"]["lsn"] % 7]
+    at = 0
+    for until, back, restarted in sorted(crashes):
+        for one in source.sent[at:until]:
+            log.send(*one)
+        at = max(0, min(until, len(source.sent)) - back)
+        if restarted:
+            log.restart()
+    for one in source.sent[at:]:
+        log.send(*one)
+    assert log.plain() == source.rows
+
+
+@given(WORK, WORK, st.integers(0, 9), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_another_database_is_known_before_a_change_of_it_is_lost(
+    work: list[tuple[str, int, int]], later: list[tuple[str, int, int]], step: int, restarted: bool
+) -> None:
+    """Its positions begin anew; one transaction may have all of its changes, with one commit time."""
+    source, log = database(work), Log()
+    for number, (_, value, _) in enumerate(source.sent):
+        value["source"]["ts_ms"] = 1_000 + number - (step if number % 3 else 0)
+    for one in source.sent:
+        log.send(*one)
+    if restarted:
+        log.restart()
+    for number, (key, value, headers) in enumerate(database(later).sent):
+        value["source"]["ts_ms"] = 5_000 + number // 4
+        resolved = log.give(key, value, headers)
+        if resolved.kind == "guard":
+            assert log.alarm.observe(resolved) is not None
+            return
 
 
 @given(WORK, st.data())

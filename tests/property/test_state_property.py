@@ -8,6 +8,7 @@ from core.keys import RowKey
 from core.state import (
     Progress,
     Removed,
+    Seen,
     StateRow,
     Truncate,
     decode_state,
@@ -37,9 +38,10 @@ ROWS = st.builds(
 
 POSITIONS = st.none() | st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))
 TRUNCATES = st.builds(Truncate, st.integers(0, 9), streamed=POSITIONS)
+SEEN = st.none() | st.builds(Seen, POSITIONS, st.integers(0, 2**45))
 
 
-@given(ROWS | TRUNCATES | st.builds(Progress, st.integers(0, 9)))
+@given(ROWS | TRUNCATES | st.builds(Progress, st.integers(0, 9), seen=SEEN))
 def test_a_record_is_read_back(record: StateRow | Truncate | Progress) -> None:
     assert decode_state(*encode_state(record)) == record
 

@@ -11,8 +11,9 @@ from core.keys import RowKey, TableId
 from core.settings import Source
 from core.state import StateRow
 from core.state_table import StateTable
+from ingest.guard_alarm import GuardAlarm
 from ingest.record import RawRecord
-from ingest.resolve import GuardAlarm, Resolved, Resolver
+from ingest.resolve import Resolved, Resolver
 
 CAPTURES = Path(__file__).parent.parent / "fixtures" / "captures"
 TYPED = "__debezium_unavailable_value"

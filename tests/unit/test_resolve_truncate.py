@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from core.state import Truncate, decode_state, encode_state
-from ingest.resolve import GuardAlarm, Resolver
+from ingest.guard_alarm import GuardAlarm
+from ingest.resolve import Resolver
 from tests.unit.resolve_world import SOURCE, TABLE, Log, raw, value
 
 
@@ -104,3 +105,12 @@ def test_a_truncate_of_an_older_release_is_ordered_by_its_position() -> None:
     log.offset = 5
     assert log.send(None, value("t", None, (20, 30), ts_ms=9)).kind == "guard"
     assert log.send(None, value("t", None, (30, 40))).outcome == "applied"
+
+
+def test_a_truncate_that_is_the_first_record_of_all_is_remembered() -> None:
+    log = Log()
+    log.send(None, value("t", None, (10, 20)))
+    log.put("c", 1, (20, 30), "a")
+    log.resolver = Resolver(TABLE, SOURCE, 0, log.state.truncate)
+    assert log.send(None, value("t", None, (10, 20))).kind == "guard"
+    assert log.live() == {"1": "a"}
