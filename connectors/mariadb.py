@@ -11,6 +11,7 @@ import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import DictCursor
 
+from connectors.identity import Identity
 from connectors.mariadb_connection import DENIED, connected, quoted, said
 from connectors.mariadb_facts import MariaDbColumn, MariaDbFacts, MariaDbTable, MariaDbWanted
 from connectors.preflight_mariadb import UNPARSEABLE
@@ -59,6 +60,14 @@ def read_mariadb_facts(dsn: str, wanted: MariaDbWanted, *, timeout_seconds: floa
     """
     with connected(dsn, timeout_seconds, read_only=True) as connection:
         return _facts(connection, wanted)
+
+
+def read_mariadb_identity(dsn: str, *, timeout_seconds: float = 5.0) -> Identity:
+    """Which server this is; any login may ask. Raises as read_mariadb_facts."""
+    with connected(dsn, timeout_seconds, read_only=True) as connection:
+        asked = "SHOW GLOBAL VARIABLES WHERE Variable_name IN ('server_id', 'server_uuid')"
+        found = {row["Variable_name"]: str(row["Value"]) for row in _rows(connection, asked)}
+    return Identity(found.get("server_uuid", found.get("server_id", "")))
 
 
 def _facts(connection: "Connection[DictCursor]", wanted: MariaDbWanted) -> MariaDbFacts:

@@ -1,11 +1,13 @@
 """Reads what `connectors/preflight.py` judges. Read-only, from the catalogs; no row of a user's table."""
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg.rows import DictRow, dict_row
 
+from connectors.identity import Identity
 from connectors.postgres_facts import Column, Facts, Publication, Role, Slot, Table, Wanted
 from core.errors import ConfigurationError, TransientError
 
@@ -14,6 +16,12 @@ SELECT current_setting('server_version_num')::int / 10000 AS version,
        current_setting('wal_level') AS wal_level,
        (SELECT setting::int FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_mb,
        current_setting('max_replication_slots')::int - (SELECT count(*) FROM pg_replication_slots) AS free
+"""
+# Not pg_control_checkpoint(): its timeline is that of the last checkpoint, which follows a promotion later.
+_IDENTITY = """
+SELECT (SELECT system_identifier FROM pg_control_system()) AS server,
+       CASE WHEN pg_is_in_recovery() THEN 0
+            ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline
 """
 _ROLE = "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname = coalesce(%s, current_user)"
 _TABLE = """
@@ -52,6 +60,21 @@ def read_facts(dsn: str, wanted: Wanted, *, timeout_seconds: float = 5.0) -> Fac
     Raises TransientError if it cannot be reached or asked, ConfigurationError for a dsn that is
     none. No message holds the dsn: it may hold a password.
     """
+    with _connected(dsn, timeout_seconds) as connection:
+        return _facts(connection, wanted)
+
+
+def read_identity(dsn: str, *, timeout_seconds: float = 5.0) -> Identity:
+    """Which database this is; any role may ask. Raises as read_facts."""
+    with _connected(dsn, timeout_seconds) as connection:
+        found = _one(connection, _IDENTITY, {})
+        if found is None:
+            raise AssertionError("a SELECT without FROM gives one row")
+        return Identity(str(found["server"]), found["timeline"])
+
+
+@contextlib.contextmanager
+def _connected(dsn: str, timeout_seconds: float) -> Iterator[psycopg.Connection[DictRow]]:
     limit_ms = round(timeout_seconds * 1000)
     try:
         with psycopg.connect(
@@ -61,7 +84,7 @@ def read_facts(dsn: str, wanted: Wanted, *, timeout_seconds: float = 5.0) -> Fac
             options=f"-c default_transaction_read_only=on -c statement_timeout={limit_ms}",
             row_factory=dict_row,
         ) as connection:
-            return _facts(connection, wanted)
+            yield connection
     except psycopg.ProgrammingError as error:
         if error.sqlstate is None:
             # libpq quotes the part that it could not read.

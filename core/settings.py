@@ -189,7 +189,9 @@ class Source(Section):
     """All tables of this source have REPLICA IDENTITY FULL: `before` is whole."""
 
     database: SecretRef | None = None
-    """Connection string for `tailrace doctor` (read-only is enough). Not used by the worker."""
+    """Connection string of the server that the connector reads; read-only is enough. For `tailrace doctor`
+    and the signals of `tailrace connect snapshot`; a worker asks once, at its start, whether the database is
+    still the same one, and goes on without an answer."""
 
     expected_events_per_second: PositiveInt = 10_000
     """Bounds how many replayed events are ordinary after a crash; more stops the worker."""

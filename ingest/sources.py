@@ -5,7 +5,7 @@ rows without any error. The worker compares what `<app>.sources` remembers with 
 and stops, naming the command, rather than index a part of the truth.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -44,8 +44,20 @@ class Observed:
     timeline: int = 0
 
 
+def doubt(known: SourceRecord | None, found: Observed) -> str | None:
+    """What cannot be told from here and need not stop a worker; None if there is nothing of the kind.
+
+    A failover that keeps the slot goes on in the same line of positions, with a higher timeline. After a
+    restore the slot is gone, and the connector stops; if its positions go back all the same, the replay
+    guard stops the worker.
+    """
+    if known is None or not 0 < known.timeline < found.timeline:
+        return None
+    return f"the database was failed over or restored (timeline {known.timeline}, now {found.timeline})"
+
+
 def settle(known: SourceRecord | None, found: Observed) -> SourceRecord:
-    """The record to go on with: the known one, or a first one.
+    """The record to go on with: the known one, with what is known of its database by now, or a first one.
 
     Raises ConfigurationError that names `tailrace resync` where going on would lose rows.
     """
@@ -56,7 +68,8 @@ def settle(known: SourceRecord | None, found: Observed) -> SourceRecord:
             f" Run `tailrace resync {found.topic}`: it opens a new epoch and reads the topic again"
         )
     if known is not None:
-        return known
+        newest = max(known.timeline, found.timeline)
+        return replace(known, server=known.server or found.server, timeline=newest)
     return SourceRecord(found.topic, found.topic_id, found.partitions, 0, found.server, found.timeline)
 
 
@@ -89,9 +102,9 @@ def _another(known: SourceRecord, found: Observed) -> str | None:
     if known.topic_id != found.topic_id:
         return f"the topic was made anew (id {known.topic_id}, now {found.topic_id})"
     if known.server and found.server and known.server != found.server:
-        return f"the database is another one (system {known.server}, now {found.server})"
-    if known.timeline and found.timeline and known.timeline != found.timeline:
-        return f"the database was failed over or restored (timeline {known.timeline}, now {found.timeline})"
+        return f"the database is another one (server {known.server}, now {found.server})"
+    if found.timeline and found.timeline < known.timeline:
+        return f"the database was put back (timeline {known.timeline}, now {found.timeline})"
     return None
 
 

@@ -6,11 +6,19 @@ collection made, then the pointer to it written, and the alias follows the point
 has never committed is one whose collection is yet to be made.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from connectors.identity import Identity
+from connectors.mariadb import read_mariadb_identity
+from connectors.mariadb_connection import is_mariadb_dsn
+from connectors.postgres import read_identity
+from core.errors import ConfigurationError, TransientError
 from core.keys import TableId
-from core.settings import KafkaLog, Settings
+from core.secret import Secret
+from core.settings import KafkaLog, Settings, Source
 from core.telemetry import logger
 from core.topics import (
     alias_name,
@@ -26,10 +34,15 @@ from embed.index import Index
 from ingest.generation_plan import owned_collections, plan_generations
 from ingest.generations import Frozen, Generation, Record, Registry, dropped, encode_record
 from ingest.registry import RegistryTail, read_registry, write_registry
-from ingest.sources import Observed, decode_source, encode_source, settle
+from ingest.sources import Observed, decode_source, doubt, encode_source, settle
 from ingest.topics_admin import TopicsAdmin, plan_topics, refuse_wrong_topics
 
 log = logger(__name__)
+
+_AFTER_A_FAILOVER: Final = (
+    "nothing where the connector's slot was kept (Postgres 17: slot.failover); else a new snapshot by the"
+    " connector, then `tailrace resync` for this topic"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,20 +63,45 @@ def check_topics(settings: Settings) -> None:
 
 
 async def settle_sources(settings: Settings, brokers: Sequence[str]) -> dict[str, int]:
-    """Epochs by raw topic, after each was found to be the topic we know."""
-    admin = TopicsAdmin(brokers)
-    recorded = await read_registry(brokers, sources_topic(settings.app))
+    """Epochs by raw topic, after each was found to be the topic we know, of the database we know."""
+    admin, sources = TopicsAdmin(brokers), sources_topic(settings.app)
+    recorded = await read_registry(brokers, sources)
+    wanted = {table.source for table in settings.tables()}
+    asked = [asyncio.to_thread(identity_of, name, settings.sources[name]) for name in sorted(wanted)]
+    identities = dict(zip(sorted(wanted), await asyncio.gather(*asked), strict=True))
     epochs, fresh = {}, []
     for table in settings.tables():
         topic = raw_topic(settings.sources[table.source].prefix, table.table)
         value = recorded.get(topic.encode())
         known = decode_source(value) if value is not None else None
-        record = settle(known, observe(settings, admin, topic, table))
-        if known is None:
+        found = observe(settings, admin, topic, table, identities[table.source])
+        record = settle(known, found)
+        if (doubtful := doubt(known, found)) is not None:
+            log.warning(doubtful, topic=topic, todo=_AFTER_A_FAILOVER)
+        if record != known:
             fresh.append(encode_source(record))
         epochs[topic] = record.epoch
-    await write_registry(brokers, sources_topic(settings.app), fresh)
+    # A resync may have begun since: its record is not to be overwritten.
+    now = await read_registry(brokers, sources) if fresh else {}
+    await write_registry(brokers, sources, [one for one in fresh if now.get(one[0]) == recorded.get(one[0])])
     return epochs
+
+
+def identity_of(name: str, source: Source) -> Identity:
+    """The database behind this source, now. Unknown where it cannot be asked: a worker needs none."""
+    if source.database is None:
+        log.info(
+            "that the database is still the same cannot be told",
+            source=name,
+            todo=f"set sources.{name}.database",
+        )
+        return Identity()
+    try:
+        dsn = Secret(source.database).reveal()
+        return read_mariadb_identity(dsn) if is_mariadb_dsn(dsn) else read_identity(dsn)
+    except (TransientError, ConfigurationError) as error:
+        log.warning("that the database is still the same cannot be told", source=name, why=str(error))
+        return Identity()
 
 
 async def read_epochs(settings: Settings, brokers: Sequence[str]) -> dict[str, int]:
@@ -74,8 +112,10 @@ async def read_epochs(settings: Settings, brokers: Sequence[str]) -> dict[str, i
     return {topic: found[topic] for topic in topics if topic in found}
 
 
-def observe(settings: Settings, admin: TopicsAdmin, topic: str, table: TableId) -> Observed:
-    """One raw topic and what was made of it, as they are now."""
+def observe(
+    settings: Settings, admin: TopicsAdmin, topic: str, table: TableId, identity: Identity
+) -> Observed:
+    """One raw topic of this database, and what was made of it, as they are now."""
     state = state_topic(settings.app, table)
     bounds = admin.bounds([topic, state])
     mine = [b for (name, _), b in bounds.items() if name == topic]
@@ -88,6 +128,8 @@ def observe(settings: Settings, admin: TopicsAdmin, topic: str, table: TableId) 
         end=mine[0].end,
         committed=admin.committed(resolve_group(settings.app)).get((topic, 0)),
         state_empty=all(b.end == 0 for (name, _), b in bounds.items() if name == state),
+        server=identity.server,
+        timeline=identity.timeline,
     )
 
 

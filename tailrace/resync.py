@@ -24,7 +24,7 @@ from ingest.registry import read_registry, write_registry
 from ingest.sources import SourceRecord, decode_source, encode_source, resynced
 from ingest.topics_admin import TopicsAdmin
 from tailrace.configuration import load
-from tailrace.preparation import observe
+from tailrace.preparation import identity_of, observe
 
 SPARE_SECONDS: Final = 5.0
 """Beyond a worker's session: the broker ends it at its own next look."""
@@ -55,7 +55,8 @@ def plan_resync(config: Path, topic: str) -> Resync:
             f"{topic} is no raw topic of this configuration: {', '.join(sorted(tables))}"
         )
     admin = TopicsAdmin(settings.log.brokers)
-    found = observe(settings, admin, topic, tables[topic])
+    table = tables[topic]
+    found = observe(settings, admin, topic, table, identity_of(table.source, settings.sources[table.source]))
     records = asyncio.run(read_registry(settings.log.brokers, sources_topic(settings.app)))
     known = records.get(topic.encode())
     record = resynced(decode_source(known) if known is not None else None, found)

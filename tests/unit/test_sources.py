@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from core.errors import ConfigurationError
-from ingest.sources import Observed, SourceRecord, decode_source, encode_source, resynced, settle
+from ingest.sources import Observed, SourceRecord, decode_source, doubt, encode_source, resynced, settle
 
 FOUND = Observed("shop.public.a", "id1", 1, start=0, end=10, committed=10, state_empty=False)
 KNOWN = SourceRecord("shop.public.a", "id1", 1, epoch=2, server="7", timeline=1)
@@ -26,7 +26,7 @@ def test_the_topic_we_know_goes_on_in_its_epoch() -> None:
     [
         (KNOWN, {"topic_id": "id2"}),
         (KNOWN, {"server": "8"}),
-        (KNOWN, {"timeline": 2}),
+        (dataclasses.replace(KNOWN, timeline=3), {"timeline": 2}),
         (KNOWN, {"start": 11, "end": 20}),
         (KNOWN, {"committed": 11}),
         (KNOWN, {"state_empty": True}),
@@ -64,3 +64,22 @@ def test_an_interrupted_resync_stops_every_worker_until_it_is_run_again() -> Non
     again = resynced(begun, FOUND)
     assert (again.epoch, again.resyncing) == (3, False)
     assert settle(again, FOUND) == again
+
+
+def test_a_failover_is_doubted_once_and_goes_on() -> None:
+    found = dataclasses.replace(FOUND, server="7", timeline=2)
+    assert settle(KNOWN, found) == dataclasses.replace(KNOWN, timeline=2)
+    said = doubt(KNOWN, found)
+    assert said is not None
+    assert "failed over or restored (timeline 1, now 2)" in said
+    assert doubt(settle(KNOWN, found), found) is None
+    assert doubt(None, found) is None
+
+
+def test_what_a_database_does_not_say_is_neither_doubted_nor_forgotten() -> None:
+    assert settle(KNOWN, FOUND) == KNOWN
+    assert doubt(KNOWN, FOUND) is None
+    nameless = dataclasses.replace(KNOWN, server="", timeline=0)
+    named = dataclasses.replace(FOUND, server="7", timeline=1)
+    assert settle(nameless, named) == KNOWN
+    assert doubt(nameless, named) is None
