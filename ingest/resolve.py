@@ -25,7 +25,7 @@ from typing import Final, Literal, TypeAlias
 
 from core.errors import ContractError, PermanentError
 from core.keys import RowKey, TableId
-from core.positions import format_lsn, parse_position
+from core.positions import parse_position
 from core.settings import Source
 from core.state import Json, Seen, StateRow, Truncate
 from core.version import epoch_of, version
@@ -34,9 +34,6 @@ from ingest.debezium import Decoder, Ignored, RowChange, TruncateChange
 from ingest.record import RawRecord
 
 Lookup: TypeAlias = Callable[[bytes], StateRow | None]
-CLOCK_SLACK_MS: Final = 60_000
-"""The time of a snapshot's row is the connector's clock, that of an event the database's."""
-
 KeyShape: TypeAlias = tuple[tuple[str, type], ...]
 
 # MariaDB: domain-server-number; MySQL: server's uuid:number.
@@ -201,9 +198,7 @@ class Resolver:
 
     def _is_newer(self, event: RowChange, known: StateRow) -> bool:
         """Whether a dropped event committed after everything seen: then it was never sent before."""
-        by_stream = known.streamed is not None and known.position == format_lsn(known.streamed[1])
-        before = known.committed_at + (0 if by_stream else CLOCK_SLACK_MS)
-        return event.committed_at > max(before, self._course.newest)
+        return event.committed_at > max(known.committed_at, self._course.newest)
 
     def _wrong_shape(self, shape: KeyShape) -> ContractError:
         had, has = (

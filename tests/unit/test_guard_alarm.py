@@ -125,3 +125,33 @@ def test_what_an_older_release_wrote_is_gone_on_from() -> None:
     assert seen_before(Progress(2), 0, rows) == Seen((20, 30), 1_000)
     assert seen_before(Progress(2, seen=Seen((1, 2), 3)), 0, rows) == Seen((1, 2), 3)
     assert seen_before(Progress(2, seen=Seen((1, 2), 3)), 1, rows) == Seen(), "an epoch starts anew"
+
+
+def of_mariadb(op: str, file: int, text: str, gtid: str | None, ts_ms: int) -> dict[str, Any]:
+    where = {"connector": "mariadb", "db": "public", "table": "notes", "gtid": gtid, "ts_ms": ts_ms}
+    return {
+        "op": op,
+        "after": {"id": 1, "text": text},
+        "source": {**where, "file": f"binlog.{file:06d}", "pos": 400, "row": 0},
+    }
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["one worker", "restarted"])
+@pytest.mark.parametrize("seconds", [1, 50])
+def test_another_primary_is_known_within_the_minute(seconds: int, again: bool) -> None:
+    """Commit times have whole seconds there, and a GTID is not spelled like a position."""
+    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10)
+    log.send({"id": 1}, of_mariadb("c", 120, "old", "0-1-100", 1_000_000))
+    log = restarted(log) if again else log
+    replayed = log.send({"id": 1}, of_mariadb("c", 120, "old", "0-1-100", 1_000_000))
+    assert alarm.observe(replayed) is None
+    lost = log.send({"id": 1}, of_mariadb("u", 7, "new", "0-2-101", 1_000_000 + 1_000 * seconds))
+    assert lost.kind == "guard"
+    assert alarm.observe(lost) is not None
+
+
+def test_another_primary_is_known_within_the_minute_of_a_snapshot() -> None:
+    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10)
+    log.send({"id": 1}, of_mariadb("c", 120, "old", "0-1-100", 1_000_000))
+    log.send({"id": 1}, of_mariadb("r", 120, "read again", None, 1_010_000))
+    assert alarm.observe(log.send({"id": 1}, of_mariadb("u", 7, "new", "0-2-101", 1_030_000))) is not None
