@@ -42,13 +42,16 @@ demo: setup ## the main job on the embedded default: ARGS="--once --json" for a 
 up: setup ## Postgres, Kafka, Connect, Debezium and Tailrace, without Docker
 	@$(BIN)/python -m infra.stack up $(ARGS)
 
-status: setup ## what of it runs
+# What runs can be looked at and stopped by what started it: nothing is installed anew for that.
+THERE := $(if $(wildcard .venv/made),,setup)
+
+status: $(THERE) ## what of it runs
 	@$(BIN)/python -m infra.stack status $(ARGS)
 
-down: setup ## stop it; data stays
+down: $(THERE) ## stop it; data stays
 	@$(BIN)/python -m infra.stack down $(ARGS)
 
-clean-stack: setup ## and remove its data
+clean-stack: $(THERE) ## and remove its data
 	@$(BIN)/python -m infra.stack clean $(ARGS)
 
 check: setup-dev ## lint, types, floors, unit, property and memory contracts: under 90 s

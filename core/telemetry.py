@@ -5,6 +5,7 @@ a payload, never a secret.
 """
 
 import logging
+import os
 import sys
 
 import structlog
@@ -21,7 +22,9 @@ def configure_logging(level: str = "INFO", *, colours: bool | None = None) -> No
         structlog.processors.format_exc_info,
     ]
     renderer: structlog.typing.Processor = (
-        structlog.dev.ConsoleRenderer(colors=True) if terminal else structlog.processors.JSONRenderer()
+        structlog.dev.ConsoleRenderer(colors=not os.environ.get("NO_COLOR"))
+        if terminal
+        else structlog.processors.JSONRenderer()
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],

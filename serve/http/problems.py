@@ -42,6 +42,7 @@ class Problem:
     param: str | None = None
     code: str | None = None
     retry_after: float | None = None
+    allow: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def error(self) -> dict[str, Any]:
@@ -61,7 +62,7 @@ class Problem:
         }
 
     def headers(self) -> dict[str, str]:
-        made = {}
+        made = {} if self.allow is None else {"allow": self.allow}
         if self.retry_after is not None:
             made["retry-after"] = str(math.ceil(min(max(1.0, self.retry_after), MOST_RETRY_SECONDS)))
         elif self.status >= 500:  # noqa: PLR2004 - HTTP's own
@@ -90,6 +91,10 @@ _KINDS: Final[tuple[tuple[type[TailraceError], int, str, str], ...]] = (
     (TailraceError, 500, "failed", "The service failed"),
 )
 """The first that fits counts."""
+
+
+_NO_OBJECT: Final = frozenset({"missing", "model_attributes_type", "model_type", "dict_type"})
+"""How pydantic calls a body that is absent, or no object."""
 
 
 def problem_of(error: Exception) -> Problem:
@@ -124,6 +129,9 @@ def _validation(errors: Sequence[Any]) -> Problem:
     if first["type"] == "json_invalid":
         why = first.get("ctx", {}).get("error", "")
         return Problem(400, "invalid-json", "No JSON", f"the body is no JSON: {why}")
+    if tuple(first["loc"]) == ("body",) and first["type"] in _NO_OBJECT:
+        what = "the body must be a JSON object, sent as content-type: application/json"
+        return Problem(422, "invalid-request", "The request breaks a rule", what)
     said = []
     for item in errors[:5]:
         name = _path(item["loc"])
@@ -153,4 +161,4 @@ def _http(error: HTTPException) -> Problem:
     }
     kind, title = known.get(error.status_code, ("http", "Request refused"))
     detail = "there is no such route" if error.detail == "Not Found" else str(error.detail)
-    return Problem(error.status_code, kind, title, detail)
+    return Problem(error.status_code, kind, title, detail, allow=(error.headers or {}).get("Allow"))

@@ -46,6 +46,24 @@ def test_errors_say_what_is_wrong_and_what_to_write(
 
 
 @pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        (b"", {"content-type": "application/json"}),
+        (b"[]", {"content-type": "application/json"}),
+        (b"query=dogs", {"content-type": "application/x-www-form-urlencoded"}),
+        (json.dumps(SEARCH).encode(), {"content-type": "text/plain"}),
+    ],
+)
+def test_a_body_that_is_no_object_is_told_what_one_is(content: bytes, headers: dict[str, str]) -> None:
+    found = problem(request("POST", "/v1/search", content=content, headers=headers), 422)
+    assert found["detail"] == "the body must be a JSON object, sent as content-type: application/json"
+
+
+def test_a_wrong_method_is_told_the_right_one() -> None:
+    assert request("DELETE", "/v1/search").headers["allow"] == "POST"
+
+
+@pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
         (ContractError("x"), 422, "invalid-request"),
