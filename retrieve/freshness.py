@@ -26,7 +26,7 @@ from retrieve.live import LiveIndex, Marks
 from retrieve.model import AsOf, Freshness, SourceStatus
 from retrieve.recipe import Recipes
 from retrieve.state_view import StateView
-from retrieve.watermarks import NOTHING, Coverage, Mark, Watermarks, both, least
+from retrieve.watermarks import NOTHING, Coverage, Mark, Moment, Watermarks, both, least
 
 log = logger(__name__)
 
@@ -220,7 +220,7 @@ class FreshnessTracker:
         *,
         stale_hits: int = 0,
         minimum: Mapping[str, int] | None = None,
-        since: int | None = None,
+        since: Moment | None = None,
     ) -> Freshness:
         """What `captured` proves. `minimum` and `since`: as `wait` was asked."""
         now, joint = self._clock.now_ms(), captured.both
@@ -245,10 +245,10 @@ class FreshnessTracker:
         sources: Collection[str],
         documents: Collection[str],
         minimum: Mapping[str, int],
-        since: int | None,
+        since: Moment | None,
         deadline: float,
     ) -> None:
-        """Until these positions are covered, and what stood in the raw topics at `since` (ms), or `deadline`.
+        """Until these positions are covered, and what stood in the raw topics at `since`, or `deadline`.
 
         Says nothing of the result: `freshness` judges what the answer itself is made from.
         """
@@ -295,7 +295,7 @@ class FreshnessTracker:
                 return
             line.began = self._clock.monotonic()
             self.view_coverage([source])
-            look = line.watermarks.begin(self._clock.now_ms())
+            look = line.watermarks.begin(Moment(self._clock.now_ms(), self._clock.monotonic()))
             status, position = await self._committed(source)
             try:
                 async with asyncio.timeout(ASK_SECONDS):
@@ -357,6 +357,6 @@ class FreshnessTracker:
         found = {source: self._lines[source].watermarks.reached(joint) for source in minimum}
         return all(mark is not None and reaches(mark.order, minimum[s]) for s, mark in found.items())
 
-    def _recent(self, sources: Iterable[str], joint: Coverage, since: int) -> bool:
+    def _recent(self, sources: Iterable[str], joint: Coverage, since: Moment) -> bool:
         found = [self._lines[source].watermarks.reached(joint) for source in sources]
-        return all(m is not None and m.checked_at is not None and m.checked_at >= since for m in found)
+        return all(m is not None and m.checked is not None and m.checked.is_since(since) for m in found)

@@ -32,7 +32,7 @@ from retrieve.model import (
 from retrieve.recipe import Recipe, Recipes, check_filters
 from retrieve.search import Depth, Ranked, Search, Searcher
 from retrieve.state_view import NO_CLAIMS, StateView
-from retrieve.watermarks import Coverage
+from retrieve.watermarks import Coverage, Moment
 
 MOST_HITS: Final = 100
 MOST_CHARACTERS: Final = 20_000
@@ -118,7 +118,8 @@ class Retriever:
         sources += [name for name in minimum if name not in sources]
         since = None
         if question.max_staleness_ms is not None:
-            since = self._clock.now_ms() - question.max_staleness_ms
+            at, monotonic = self._clock.now_ms(), self._clock.monotonic()
+            since = Moment(at - question.max_staleness_ms, monotonic - question.max_staleness_ms / 1000)
         if minimum or since is not None:
             deadline = self._clock.monotonic() + question.wait_seconds
             await self.freshness.wait(sources, question.documents, minimum, since, deadline)

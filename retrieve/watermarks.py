@@ -29,6 +29,20 @@ class Mark(NamedTuple):
 
 NOTHING: Final = Mark(-1, 0)
 
+
+class Moment(NamedTuple):
+    """A time by both clocks: the one may be set back, the other stands still while the machine sleeps."""
+
+    at: int
+    """Ms since 1970."""
+    monotonic: float
+    """Seconds."""
+
+    def is_since(self, other: "Moment") -> bool:
+        """Not before it by either clock."""
+        return self.at >= other.at and self.monotonic >= other.monotonic
+
+
 Coverage: TypeAlias = Mapping[TableId, Mark]
 """A table that is not in it has nothing to cover: no document of the request is made of it."""
 
@@ -51,8 +65,8 @@ class Watermark:
     needs: Mapping[TableId, int]
     first_at: int
     """When that was known first, or committed; ms since 1970."""
-    checked_at: int | None
-    """A look at all ends that began at this time (ms) found nothing beyond; None before the first look."""
+    checked: Moment | None
+    """A look at all ends that began then found nothing beyond; None before the first look."""
     position: str | None
     order: int
     """`position` as a number; -1 without one."""
@@ -65,7 +79,7 @@ class Watermark:
 class Look:
     """A look at the ends that has begun: what is seen meanwhile by other ways does not contradict it."""
 
-    at: int
+    began: Moment
     highest: Mapping[TableId, int]
 
 
@@ -92,9 +106,9 @@ class Watermarks:
         last = self._marks[-1] if self._marks else Watermark({}, at, None, None, -1)
         self._append(replace(last, needs=self._highest, first_at=at))
 
-    def begin(self, at: int) -> Look:
-        """Before anything is read for a look; `at` in ms since 1970."""
-        return Look(at, self._highest)
+    def begin(self, now: Moment) -> Look:
+        """Before anything is read for a look."""
+        return Look(now, self._highest)
 
     def look(
         self,
@@ -125,9 +139,9 @@ class Watermarks:
         if last is not None and order < last.order:
             self._disown()  # the source's line was reset: where it was says nothing about where it is
         if last is not None and last.needs == needs:
-            self._marks[-1] = replace(last, checked_at=look.at, position=text, order=order)
+            self._marks[-1] = replace(last, checked=look.began, position=text, order=order)
         else:
-            self._append(Watermark(needs, look.at, look.at, text, order))
+            self._append(Watermark(needs, look.began.at, look.began, text, order))
         return None
 
     def reached(self, coverage: Coverage) -> Watermark | None:

@@ -14,7 +14,7 @@ from core.version import version
 from embed.model import Change, Document, Manifest, Removal, Scope, manifest_id
 from retrieve.fusion import K, fuse
 from retrieve.join import Verdict, current, listed, shown
-from retrieve.watermarks import Coverage, Look, Mark, Watermarks, both, least
+from retrieve.watermarks import Coverage, Look, Mark, Moment, Watermarks, both, least
 
 TABLES = (TableId("s", "a"), TableId("s", "b"))
 PARTS = 2
@@ -110,7 +110,7 @@ class Simulation:
         if self.begun is None:
             self.see()
             position = None if self.chance.random() < 0.2 else self.acknowledged
-            self.begun = (self.marks.begin(self.now), position)
+            self.begun = (self.marks.begin(Moment(self.now, self.now)), position)
         elif any(log.recorded != log.epoch and len(log.events) == log.length for log in self.logs.values()):
             self.begun = self.ends = None
         elif self.ends is None:

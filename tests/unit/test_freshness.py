@@ -8,6 +8,7 @@ import pytest
 
 from core.positions import parse_position
 from retrieve.freshness import LONGEST_REQUEST_SECONDS
+from tests.unit.retrieval_hands import ShiftedClock
 from tests.unit.retrieval_world import ARTICLES, ORDERS, World, article, run
 
 
@@ -289,5 +290,51 @@ def test_an_answer_keeps_its_position_however_long_its_search_takes_beside_write
         world.clock.advance(LONGEST_REQUEST_SECONDS)
         await world.tracker._report()
         assert len(world.tracker._lines["shop"].watermarks) < kept / 2
+
+    run(test)
+
+
+class SetBackClock(ShiftedClock):
+    """Its wall clock may be set; the other never goes back."""
+
+    back_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() - self.back_ms
+
+
+def test_a_clock_that_was_set_back_makes_no_look_recent() -> None:
+    async def test() -> None:
+        clock = SetBackClock()
+        world = World(clock=clock)
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.settle()
+        await world.look()
+        world.broker_down = True
+        clock.back_ms = 3_600_000
+        clock.advance(60)
+        found = await world.ask("tents", max_staleness_ms=1000)
+        assert found.freshness.reached_max_staleness is False
+        world.broker_down = False
+        await world.look()
+        found = await world.ask("tents", max_staleness_ms=1000)
+        assert found.freshness.reached_max_staleness is True
+
+    run(test)
+
+
+def test_a_machine_that_slept_makes_no_look_recent() -> None:
+    """The clock that never goes back stands still meanwhile."""
+
+    async def test() -> None:
+        clock = SetBackClock()
+        world = World(clock=clock)
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.settle()
+        await world.look()
+        world.broker_down = True
+        clock.back_ms = -3_600_000
+        found = await world.ask("tents", max_staleness_ms=1000)
+        assert found.freshness.reached_max_staleness is False
 
     run(test)

@@ -4,6 +4,7 @@ import pytest
 
 from core.state import Truncate
 from core.version import version
+from retrieve.watermarks import Moment
 from tests.unit.retrieval_hands import PARTITIONS
 from tests.unit.retrieval_world import ARTICLES, World, article, run
 
@@ -70,7 +71,7 @@ def test_an_index_that_was_emptied_is_not_recent_while_the_view_is_whole_again()
     async def test() -> None:
         world = settled()
         await world.look()
-        since = world.clock.now_ms() - 1000
+        since = Moment(world.clock.now_ms() - 1000, world.clock.monotonic() - 1)
         open_next_epoch(world)
         world.apply_all()
         world.epoch += 1

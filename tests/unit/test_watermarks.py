@@ -2,7 +2,7 @@
 
 from core.keys import TableId
 from core.version import version
-from retrieve.watermarks import NOTHING, Mark, Watermarks, both, least
+from retrieve.watermarks import NOTHING, Mark, Moment, Watermarks, both, least
 
 A, B = TableId("s", "a"), TableId("s", "b")
 
@@ -11,7 +11,7 @@ def look(
     marks: Watermarks, at: int, position: int | None, *, a: int, b: int = 0, epoch: int = 0
 ) -> str | None:
     spelled = None if position is None else (str(position), position)
-    return marks.look(marks.begin(at), spelled, {A: a, B: b}, {A: epoch, B: epoch})
+    return marks.look(marks.begin(Moment(at, at)), spelled, {A: a, B: b}, {A: epoch, B: epoch})
 
 
 def covering(a: int, b: int = -1) -> dict[TableId, Mark]:
@@ -87,7 +87,7 @@ def test_an_epoch_that_begins_empty_needs_what_the_old_one_needed() -> None:
 
 def test_progress_that_is_seen_during_a_look_does_not_contradict_it() -> None:
     marks = Watermarks()
-    begun = marks.begin(1)
+    begun = marks.begin(Moment(1, 1))
     marks.see(A, Mark(7, 0), 2)  # resolved and read after the ends were
     assert marks.look(begun, ("100", 100), {A: 3}, {A: 0}) is None
     assert (reached(marks, 2), reached(marks, 7)) == (None, "100")
