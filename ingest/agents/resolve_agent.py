@@ -187,6 +187,7 @@ class ResolveAgent:
                     list(segment.rows.values()), segment.truncate, None, self._check_owner
                 )
             await self._store.write(list(segments[-1].rows.values()), None, progress, self._check_owner)
+            self._brake.count(len(letters), len(batch))
             self._count(tally)
 
     async def _take_over(self, generation: int) -> None:
@@ -238,7 +239,6 @@ class ResolveAgent:
                 last = resolved
         why = letters[-1].error if letters else None
         self._brake.judge(len(letters), len(batch), record.topic, why)
-        self._brake.count(len(letters), len(batch))
         self._advance(last, version(self._epoch, record.offset))
         return segments, letters
 
