@@ -73,9 +73,12 @@ def settle(known: SourceRecord | None, found: Observed) -> SourceRecord:
     return SourceRecord(found.topic, found.topic_id, found.partitions, 0, found.server, found.timeline)
 
 
-def resynced(known: SourceRecord | None, found: Observed) -> SourceRecord:
-    """The record of a new epoch, whatever was found."""
-    epoch = known.epoch + 1 if known is not None else 1
+def resynced(known: SourceRecord | None, found: Observed, written: int) -> SourceRecord:
+    """The record of a new epoch, whatever was found. `written`: the newest of which the state topic tells.
+
+    Where the sources topic was lost only that is known: an epoch that was there before outranks nothing.
+    """
+    epoch = max(known.epoch if known is not None else 0, written) + 1
     return SourceRecord(found.topic, found.topic_id, found.partitions, epoch, found.server, found.timeline)
 
 

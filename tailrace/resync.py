@@ -18,8 +18,9 @@ from core.failpoint import failpoint
 from core.keys import TableId
 from core.settings import KafkaLog, Settings
 from core.state import Truncate, encode_state
+from core.state_reader import StateReader
 from core.topics import raw_topic, resolve_group, sources_topic, state_topic
-from core.version import version
+from core.version import epoch_of, version
 from ingest.registry import read_registry, write_registry
 from ingest.sources import SourceRecord, decode_source, encode_source, resynced
 from ingest.topics_admin import TopicsAdmin
@@ -58,8 +59,13 @@ def plan_resync(config: Path, topic: str) -> Resync:
     table = tables[topic]
     found = observe(settings, admin, topic, table, identity_of(table.source, settings.sources[table.source]))
     records = asyncio.run(read_registry(settings.log.brokers, sources_topic(settings.app)))
-    known = records.get(topic.encode())
-    record = resynced(decode_source(known) if known is not None else None, found)
+    value = records.get(topic.encode())
+    known = decode_source(value) if value is not None else None
+    # Every record is read for it, which takes a while: only where nothing else tells.
+    written = 0
+    if known is None and not found.state_empty:
+        written = asyncio.run(written_epoch(settings.log.brokers, state_topic(settings.app, table)))
+    record = resynced(known, found, written)
     return Resync(
         settings.app,
         settings.log.brokers,
@@ -71,6 +77,23 @@ def plan_resync(config: Path, topic: str) -> Resync:
         f"{topic}: epoch {record.epoch} begins; records {found.start} to {found.end} are read again,"
         f" and rows of {tables[topic]} that they do not tell of are gone",
     )
+
+
+async def written_epoch(brokers: Sequence[str], topic: str) -> int:
+    """The newest epoch of which a state topic tells. Raises as StateReader does."""
+    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    reader = StateReader(brokers, [topic], on_rows=lambda *_: None, on_error=failed.set_exception)
+    await reader.start()
+    reading = asyncio.ensure_future(reader.caught_up())
+    try:
+        await asyncio.wait({reading, failed}, return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            failed.result()
+        await reading
+    finally:
+        reading.cancel()
+        await reader.stop()
+    return epoch_of(reader.tables[topic].newest)
 
 
 async def open_epoch(step: Resync) -> None:

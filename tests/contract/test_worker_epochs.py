@@ -2,10 +2,11 @@
 
 import pytest
 
-from core.errors import FencedError
+from core.errors import ConfigurationError, FencedError
 from core.state import Truncate, encode_state
 from core.topics import state_topic
 from core.version import version
+from tailrace.resync import written_epoch
 from tests.contract.worker_world import EPOCH, PARTITIONS, RAW, TABLE, World, eventually, in_world
 
 pytestmark = [
@@ -58,5 +59,18 @@ def test_who_runs_on_over_a_resync_acknowledges_nothing_more() -> None:
         await old.stop()
         assert isinstance(world.fatal.pop(), FencedError)
         assert await world.committed("shop-resolve", RAW) in ({0: 0}, {0: 1})
+
+    in_world(test)
+
+
+def test_the_newest_epoch_of_a_state_topic_is_found_without_the_sources_topic() -> None:
+    async def test(world: World) -> None:
+        topic = state_topic("shop", TABLE)
+        assert await written_epoch(world.brokers, topic) == 0
+        await open_next_epoch(world)
+        assert await written_epoch(world.brokers, topic) == EPOCH + 1
+        await world.producer.send_and_wait(topic, b'{"f":99,"v":1}', b"t", partition=0)
+        with pytest.raises(ConfigurationError, match="format 99"):
+            await written_epoch(world.brokers, topic)
 
     in_world(test)

@@ -39,7 +39,7 @@ def test_going_on_would_lose_rows(known: SourceRecord | None, change: dict[str, 
     found = dataclasses.replace(FOUND, **change)  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"tailrace resync shop\.public\.a"):
         settle(known, found)
-    assert resynced(known, found).epoch == (known.epoch + 1 if known else 1)
+    assert resynced(known, found, 0).epoch == (known.epoch + 1 if known else 1)
 
 
 def test_a_raw_topic_of_several_partitions_is_refused() -> None:
@@ -61,7 +61,7 @@ def test_an_interrupted_resync_stops_every_worker_until_it_is_run_again() -> Non
     assert decode_source(encode_source(begun)[1]) == begun
     with pytest.raises(ConfigurationError, match=r"interrupted.*tailrace resync shop\.public\.a"):
         settle(begun, FOUND)
-    again = resynced(begun, FOUND)
+    again = resynced(begun, FOUND, 2)
     assert (again.epoch, again.resyncing) == (3, False)
     assert settle(again, FOUND) == again
 
@@ -83,3 +83,11 @@ def test_what_a_database_does_not_say_is_neither_doubted_nor_forgotten() -> None
     named = dataclasses.replace(FOUND, server="7", timeline=1)
     assert settle(nameless, named) == KNOWN
     assert doubt(nameless, named) is None
+
+
+@pytest.mark.parametrize(("known", "written", "epoch"), [(None, 4, 5), (KNOWN, 4, 5), (KNOWN, 1, 3)])
+def test_a_new_epoch_is_above_all_that_was_ever_written(
+    known: SourceRecord | None, written: int, epoch: int
+) -> None:
+    """The sources topic may have been lost, and the state topic not."""
+    assert resynced(known, FOUND, written).epoch == epoch
