@@ -225,4 +225,6 @@ async def _rewound(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int
 
 
 def _away(topic: str, brokers: Sequence[str], error: KafkaError) -> TailraceError:
-    return TransientError(f"topic {topic} at {', '.join(brokers)}: {error!r}")
+    return TransientError(
+        f"topic {topic} at {', '.join(brokers)}: {error!r}: see that the broker runs, and try again"
+    )

@@ -59,7 +59,8 @@ class Workplace:
         if (self.folder / FOLDER).is_dir():
             return [self.folder / FOLDER]
         raise ConfigurationError(
-            f"no connector's file is named, and there is no folder {self.folder / FOLDER}: name some"
+            f"no connector's file is named, and there is no folder {self.folder / FOLDER}: write one into it"
+            " (docs/connectors.md begins with one), or `tailrace connect export` writes those of a cluster"
         )
 
 

@@ -118,6 +118,14 @@ def test_init_writes_a_configuration_that_loads_and_never_overwrites(tmp_path: P
     assert "--force" in again.stderr
 
 
+def test_a_project_without_connectors_is_told_where_they_come_from(tmp_path: Path) -> None:
+    assert _tailrace("init", cwd=tmp_path).returncode == 0
+    done = _tailrace("connect", "plan", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "docs/connectors.md" in done.stderr
+    assert "tailrace connect export" in done.stderr
+
+
 def test_two_inits_have_different_placeholders(tmp_path: Path) -> None:
     for name in ("a", "b"):
         _tailrace("init", name, cwd=tmp_path)
