@@ -21,6 +21,7 @@ from core.state_table import StateTable
 from core.telemetry import logger
 from core.topics import dead_letters_topic, index_group, raw_topic, resolve_group, state_topic
 from ingest.agents.index_agent import Done, IndexAgent, Indexer
+from ingest.agents.orphans import StateRows
 from ingest.agents.resolve_agent import ResolveAgent
 from ingest.agents.watchdog import watch
 from ingest.app import make_app, raw_bytes_topic
@@ -68,7 +69,7 @@ class _Follower:
     ends: Mapping[int, int]
     """Of its state topic, when it began: what a crash has left lies below."""
     tasks: tuple[asyncio.Task[None], ...] = ()
-    """Beside it: its watchdog, and its sweep."""
+    """Beside it: its watchdog, and its sweeps."""
 
 
 class Worker:
@@ -247,10 +248,27 @@ class Worker:
         settings = self._settings
         group = index_group(settings.app, indexer.document, indexer.generation)
         app = self._make_app(group)
-        agent = IndexAgent(indexer, self._park, settings.ingest, self._clock, self._failpoint)
+        agent = IndexAgent(
+            indexer, self._park, settings.ingest, self._clock, self._failpoint, self._rows(indexer.topic)
+        )
         self._register(app, indexer.topic, group, agent.run)
         app.finalize()
         return _Follower(indexer, agent, app, dict(self._reader.read_to(indexer.topic)))
+
+    def _rows(self, topic: str) -> StateRows | None:
+        """None for a generation of a table that is no longer read here."""
+        reader = self._reader
+        table = reader.tables.get(topic) if reader is not None else None
+        if reader is None or table is None:
+            return None
+
+        async def caught_up() -> None:
+            try:
+                await reader.caught_up()
+            except KafkaError as error:
+                raise TransientError(f"Kafka at {', '.join(self._brokers)}: {error!r}") from error
+
+        return StateRows(table, lambda: reader.read_to(topic), caught_up)
 
     def _move(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -298,7 +316,8 @@ class Worker:
         agent = follower.agent
         follower.tasks = (
             self._watch(follower.app, lambda: agent.busy_since, lambda: agent.stands),
-            self._guard(agent.sweep(follower.ends), f"sweep of {follower.app.conf.id}"),
+            self._guard(agent.sweeps.strays(follower.ends), f"sweep of {follower.app.conf.id}"),
+            self._guard(agent.sweeps.orphans(), f"sweep of orphans of {follower.app.conf.id}"),
         )
 
     def _watch(

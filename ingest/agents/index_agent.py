@@ -2,25 +2,28 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
+from uuid import UUID
 
 from core.clock import Clock
 from core.errors import ConfigurationError, PermanentError, TransientError
 from core.metrics import COMMIT_TO_SEARCHABLE, RETRIES, STAGE
 from core.retry import Backoff
 from core.settings import Ingest
-from core.state import Progress, Removed, StateRow, Truncate, decode_state
+from core.state import Removed, StateRow
 from core.telemetry import logger
 from embed.index import Collection
-from embed.model import Change, Covered, Removal, manifest_id
+from embed.model import Change, Removal, manifest_id
 from embed.pace import Spent, Turns
 from embed.pipeline import Pipeline
 from embed.render import Renderer
-from embed.strays import StraySweep
 from ingest.agents.drainer import ack, release, sized_batches, still_owner
+from ingest.agents.index_batch import Batch, Coverage, read_batch
+from ingest.agents.index_sweep import Sweeps
+from ingest.agents.orphans import StateRows
 from ingest.brake import Brake
 from ingest.dead_letters import DeadLetter
 from ingest.record import RawRecord
@@ -39,9 +42,6 @@ LEAST_BATCH, MOST_BATCHES = 8, 4
 
 DROPPED_SECONDS: Final = 10.0
 """For the word of a drop to arrive: another worker may have deleted the collection sooner."""
-
-EARLY_SECONDS: Final = 1.0
-"""Between two looks at whether it is time to sweep."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
 
@@ -77,20 +77,6 @@ class Done:
     """Chunks written with a vector that was there."""
 
 
-@dataclass(slots=True)
-class _Batch:
-    """The decoded records of one batch: newest row of each key, and the rest in order."""
-
-    generation: int
-    """Of the group, when they were fetched."""
-    rows: dict[bytes, tuple[StateRow, RawRecord]] = field(default_factory=dict)
-    truncates: dict[int, Truncate] = field(default_factory=dict)
-    removed: list[Removed] = field(default_factory=list)
-    progress: dict[int, Progress] = field(default_factory=dict)
-    next_offset: dict[int, int] = field(default_factory=dict)
-    letters: list[DeadLetter] = field(default_factory=list)
-
-
 class IndexAgent:
     """Handles the batches of one generation; all blocking work runs in one thread of its own."""
 
@@ -101,19 +87,21 @@ class IndexAgent:
         settings: Ingest,
         clock: Clock,
         failpoint: Callable[[str], None],
+        rows: StateRows | None = None,
     ) -> None:
+        """`rows`: of the indexer's topic; None where its table is no longer in the configuration."""
         self._indexer, self._park, self._settings = indexer, park, settings
         self._clock, self._failpoint = clock, failpoint
         self._brake = Brake(settings.poison_share, "the document's templates and columns, the encoder")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"index-{indexer.document}")
-        self._generation: int | None = None
-        """Of the group, in which `_progress` was read."""
-        self._progress: dict[int, Progress] = {}
+        self._rows, self._coverage = rows, Coverage(indexer.topic)
         self._dead_below: dict[int, int] = {}
-        self._swept: bool | None = None
         self._most = LEAST_BATCH
         self._began: float | None = None
         self._stopping = False
+        self.sweeps = Sweeps(
+            indexer, self._thread, self._coverage, rows, self._refuse_unless_dropped, lambda: self._stopping
+        )
         self.gone = False
         """It is closed, or its collection was dropped: whatever still comes is left alone."""
         self.last_error: str | None = None
@@ -132,44 +120,6 @@ class IndexAgent:
     @property
     def _slow(self) -> bool:
         return self._indexer.turns.background()
-
-    async def sweep(self, ends: Mapping[int, int]) -> None:
-        """Once a start, when everything below `ends` is covered: drop what a crash before a drop has left.
-
-        Not earlier: what was half written is written again first, and then the manifest knows it. Returns
-        when it is done: page by page, with as long a rest after each, so that batches come in between.
-        """
-        loop, strays = asyncio.get_running_loop(), StraySweep(self._indexer.collection)
-        backoff = Backoff(first=FIRST_WAIT, most=LONGEST_WAIT)
-        while not self._swept and not self.gone:
-            began = time.monotonic()
-            try:
-                early = not await loop.run_in_executor(self._thread, self._sweep, strays, ends)
-            except TransientError as error:
-                log.warning("waiting to sweep", document=self._indexer.document, why=str(error))
-                await backoff.wait(error.retry_after)
-            except ConfigurationError as error:
-                await self._refuse_unless_dropped(error)
-            else:
-                backoff.reset()
-                await asyncio.sleep(EARLY_SECONDS if early else time.monotonic() - began)
-        if strays.found:
-            log.info(
-                "dropped passages that a crash had left",
-                document=self._indexer.document,
-                chunks=strays.found,
-            )
-
-    def _sweep(self, strays: StraySweep, ends: Mapping[int, int]) -> bool:
-        """One page; False if it is too early. Blocking, in the agent's thread: never beside a batch."""
-        if not strays.begun:
-            marks = {m.partition: m.offset for m in self._indexer.collection.covered()}
-            if any(marks.get(partition, 0) < end for partition, end in ends.items()):
-                return False
-        with self._indexer.turns.batch(lambda: not self._stopping):
-            self._swept = strays.step()
-            self._indexer.turns.give_way()
-        return True
 
     async def run(self, app: Any, stream: Any) -> None:
         """The agent's body. Raises what must end the process."""
@@ -215,7 +165,7 @@ class IndexAgent:
         """Whether the effects are durable. False: the partition was lost meanwhile, or the collection."""
         generation = batch[-1].message.generation_id
         backoff = Backoff(first=FIRST_WAIT, most=LONGEST_WAIT)
-        read = self._decode(batch)
+        read = read_batch(batch)
         began = self._clock.now_ms()
 
         def wanted() -> bool:
@@ -254,43 +204,15 @@ class IndexAgent:
         self.gone, self._began, self.last_error = True, None, None
         log.info("a dropped generation is let go", document=self._indexer.document, why=str(error))
 
-    def _decode(self, batch: list[Any]) -> _Batch:
-        read = _Batch(batch[-1].message.generation_id)
-        for event in batch:
-            message = event.message
-            record = RawRecord(
-                message.topic, message.partition, message.offset, 0, message.key, message.value
-            )
-            read.next_offset[message.partition] = message.offset + 1
-            try:
-                found = decode_state(message.key, message.value, dict(message.headers or {}))
-            except PermanentError as error:
-                read.letters.append(DeadLetter(record, "index", error))
-                continue
-            match found:
-                case StateRow():
-                    known = read.rows.get(message.key)
-                    if known is None or found.version >= known[0].version:
-                        read.rows[message.key] = (found, record)
-                case Truncate():
-                    read.truncates[message.partition] = found
-                case Progress():
-                    newest = read.progress.get(message.partition)
-                    if newest is None or found.version >= newest.version:
-                        read.progress[message.partition] = found
-                case Removed():
-                    read.removed.append(found)
-        return read
-
-    def _in_turn(self, wanted: Callable[[], bool], read: _Batch, began: int) -> list[DeadLetter]:
+    def _in_turn(self, wanted: Callable[[], bool], read: Batch, began: int) -> list[DeadLetter]:
         with self._indexer.turns.batch(wanted):  # entered here: a page of a sweep may stand before it
             return self._apply(read, began)
 
-    def _apply(self, read: _Batch, began: int) -> list[DeadLetter]:
+    def _apply(self, read: Batch, began: int) -> list[DeadLetter]:
         """Blocking, in the agent's thread. Safe to repeat."""
         indexer, pipeline = self._indexer, self._indexer.pipeline
-        if self._swept is None:  # an empty collection: nothing can have been left
-            self._swept = not indexer.collection.counts().chunks
+        self.sweeps.see_first(indexer.collection)
+        self._coverage.begin(read, indexer.collection)
         letters = list(read.letters)
         for partition, truncate in read.truncates.items():
             self._dead_below[partition] = max(truncate.version, self._dead_below.get(partition, 0))
@@ -310,10 +232,8 @@ class IndexAgent:
             pipeline.truncate(truncate.version, truncate.position, truncate.committed_at)
         self._failpoint("after_apply")
         self._observe(read, began)
-        for removed in read.removed:
-            one = manifest_id(indexer.document, removed.key.canonical)
-            indexer.collection.erase_manifests([one], removed.version + 1)
-        indexer.collection.cover(self._covered(read))
+        self._bury(read)
+        indexer.collection.cover(self._coverage.marks(read))
         pipeline.flush()
         self.done.rows += len(read.rows)
         self.done.reused += applied.reused
@@ -332,7 +252,7 @@ class IndexAgent:
             raise
 
     def _change(self, row: StateRow, partition: int) -> Change:
-        dead_below = self._dead_below.get(partition, 0)
+        dead_below = self._dead(partition)
         if row.version >= dead_below:
             return self._indexer.renderer.render(row)
         return Removal(
@@ -345,36 +265,33 @@ class IndexAgent:
             row.committed_at,
         )
 
-    def _covered(self, read: _Batch) -> list[Covered]:
-        """What is said of each partition goes on from what the index says, whoever had it meanwhile."""
-        if read.generation != self._generation:
-            self._generation = read.generation
-            self._progress = {
-                mark.partition: Progress(mark.version, mark.position, mark.committed_at)
-                for mark in self._indexer.collection.covered()
-                if mark.topic == self._indexer.topic
-            }
-        for partition, found in read.progress.items():
-            known = self._progress.get(partition)
-            if known is None or found.version >= known.version:
-                self._progress[partition] = found
-        marks = []
-        for partition, offset in read.next_offset.items():
-            progress = self._progress.get(partition)
-            if progress is not None:
-                marks.append(
-                    Covered(
-                        self._indexer.topic,
-                        partition,
-                        offset,
-                        progress.version,
-                        progress.position,
-                        progress.committed_at,
-                    )
-                )
-        return marks
+    def _dead(self, partition: int) -> int:
+        """Rows below it are dead: what was truncated before this process began counts too."""
+        known = self._rows.table.dead_below(partition) if self._rows is not None else 0
+        return max(known, self._dead_below.get(partition, 0))
 
-    def _observe(self, read: _Batch, began: int) -> None:
+    def _bury(self, read: Batch) -> None:
+        """A tombstone is the last word of its row: what is left of the document goes, and then the fence.
+
+        Where this generation was behind, the grave itself may have been compacted away before.
+        """
+        indexer = self._indexer
+        below: dict[UUID, tuple[Removed, int]] = {}
+        for partition, removed in sorted(read.removed, key=lambda one: one[1].version):
+            dead = max(removed.version, self._dead(partition))
+            below[manifest_id(indexer.document, removed.key.canonical)] = removed, dead
+        stored = indexer.collection.manifests(list(below)) if below else {}
+        left = [
+            Removal(one.document, one.key, one.canonical, removed.version, one.tenant, "", 0)
+            for one in stored.values()
+            if not one.deleted and one.version <= (removed := below[one.id][0]).version
+        ]
+        if left:
+            indexer.pipeline.apply(left)
+        for one in stored:
+            indexer.collection.erase_manifests([one], below[one][1] + 1)
+
+    def _observe(self, read: Batch, began: int) -> None:
         now = self._clock.now_ms()
         for row, _ in read.rows.values():
             if row.streamed is None or not row.committed_at:

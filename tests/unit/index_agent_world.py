@@ -20,6 +20,8 @@ from embed.pipeline import Pipeline
 from embed.render import Renderer
 from embed.store import VectorStore
 from ingest.agents.index_agent import IndexAgent, Indexer
+from ingest.agents.index_batch import read_batch
+from ingest.agents.orphans import StateRows
 from ingest.dead_letters import DeadLetter
 
 ROWS = 128
@@ -31,7 +33,12 @@ Record: TypeAlias = StateRow | Truncate | Progress | Removed
 class World:
     """An agent over one collection, fed row by row; nothing else runs."""
 
-    def __init__(self, encoder: HashingEncoder | None = None, turns: Turns | None = None) -> None:
+    def __init__(
+        self,
+        encoder: HashingEncoder | None = None,
+        turns: Turns | None = None,
+        rows: StateRows | None = None,
+    ) -> None:
         encoder = encoder or HashingEncoder(16)
         index = MemoryIndex()
         index.create("c", encoder.dimensions)
@@ -46,7 +53,7 @@ class World:
         )
         renderer = Renderer("d", DocumentSettings(table="s.public.a", text="{{ body }}"))
         indexer = Indexer("d", 1, "t", renderer, pipeline, self.collection, turns or Turns())
-        self.agent = IndexAgent(indexer, self.park, Ingest(), FixedClock(), lambda _: None)
+        self.agent = IndexAgent(indexer, self.park, Ingest(), FixedClock(), lambda _: None, rows)
         self.offset = 0
 
     async def park(self, letters: Sequence[DeadLetter]) -> None:
@@ -58,7 +65,7 @@ class World:
             StateRow(RowKey.of({"id": row["id"]}), self.offset + place, row) for place, row in enumerate(rows)
         ]
         batch = messages([*records, Progress(self.offset + len(rows))], self.offset)
-        letters = self.agent._apply(self.agent._decode(batch), 0)
+        letters = self.agent._apply(read_batch(batch), 0)
         self.offset += len(batch)
         return len(letters)
 

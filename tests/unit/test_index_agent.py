@@ -108,11 +108,11 @@ def test_batches_come_between_the_pages_of_a_sweep() -> None:
     for batch in range(10):
         world.apply(rows(ROWS * batch))
     watched: Any = Watched(world.collection, said)
-    world.agent._indexer = replace(world.agent._indexer, collection=watched)
-    world.agent._swept = None  # as after a start
+    world.agent.sweeps._indexer = replace(world.agent._indexer, collection=watched)
+    world.agent.sweeps.swept = None  # as after a start
 
     async def test() -> None:
-        sweeping = asyncio.create_task(world.agent.sweep({0: world.offset}))
+        sweeping = asyncio.create_task(world.agent.sweeps.strays({0: world.offset}))
         assert await asyncio.to_thread(watched.asked.wait, 30)
 
         def batch() -> None:
@@ -132,11 +132,11 @@ def test_no_sweep_before_what_a_crash_left_half_written_is_written_again() -> No
     world.apply(rows(0))
     watched: Any = Watched(world.collection, said)
     watched.go.set()
-    world.agent._indexer = replace(world.agent._indexer, collection=watched)
-    world.agent._swept = None
+    world.agent.sweeps._indexer = replace(world.agent._indexer, collection=watched)
+    world.agent.sweeps.swept = None
 
     async def test() -> None:
-        sweeping = asyncio.create_task(world.agent.sweep({0: world.offset + 1}))
+        sweeping = asyncio.create_task(world.agent.sweeps.strays({0: world.offset + 1}))
         done, _ = await asyncio.wait([sweeping], timeout=0.2)
         assert not done
         assert said == []

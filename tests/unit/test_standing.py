@@ -41,13 +41,13 @@ def test_what_answers_goes_first_until_the_alias_has_moved(records: list[Record]
 
 
 def test_of_an_alias_at_a_dropped_generation_the_wish_counts() -> None:
-    records = [Pointer("articles", 1, 2), Aliased("articles", 2)]
+    records: list[Record] = [Pointer("articles", 1, 2), Aliased("articles", 2)]
     tail: Any = SimpleNamespace(registry=registry_of([ONE, dropped(TWO), *records]))
     assert not Standing("shop", MemoryIndex(), tail, ONE).background()
 
 
 def test_what_is_wished_for_knows_that_the_alias_waits_for_it() -> None:
-    records = [Pointer("articles", 1, 2), Aliased("articles", 2)]
+    records: list[Record] = [Pointer("articles", 1, 2), Aliased("articles", 2)]
     assert [standing(one, *records).wished() for one in (ONE, TWO, THREE)] == [True, False, False]
 
 

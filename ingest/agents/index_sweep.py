@@ -1,0 +1,152 @@
+"""What crashes and compaction have left in a collection, dropped beside its agent's batches.
+
+In the agent's own thread, so never beside a batch, and page by page with as long a rest after each.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from core.errors import ConfigurationError, TransientError
+from core.retry import Backoff
+from core.telemetry import logger
+from embed.index import Collection
+from embed.strays import StraySweep
+from ingest.agents.index_batch import Coverage
+from ingest.agents.orphans import OrphanSweep, StateRows
+
+if TYPE_CHECKING:
+    from ingest.agents.index_agent import Indexer
+
+log = logger(__name__)
+
+EARLY_SECONDS: Final = 1.0
+"""Between two looks at whether it is time to sweep."""
+
+FIRST_WAIT, LONGEST_WAIT = 0.2, 10.0
+
+R = TypeVar("R")
+
+
+class Sweeps:
+    """Of one agent. `refuse` returns where a collection that is gone is no error, and raises where it is."""
+
+    def __init__(
+        self,
+        indexer: "Indexer",
+        thread: Executor,
+        coverage: Coverage,
+        rows: StateRows | None,
+        refuse: Callable[[ConfigurationError], Awaitable[None]],
+        stops: Callable[[], bool],
+    ) -> None:
+        self._indexer, self._thread, self._coverage = indexer, thread, coverage
+        self._rows, self._refuse, self._stops = rows, refuse, stops
+        self._gone = False
+        self.swept: bool | None = None
+        """Whether no passage of before this start can have been left; None: nobody has looked."""
+
+    def see_first(self, collection: Collection) -> None:
+        """Before a batch: in an empty collection nothing can have been left. Blocking."""
+        if self.swept is None:
+            self.swept = not collection.counts().chunks
+
+    async def strays(self, ends: Mapping[int, int]) -> None:
+        """Once a start, when everything below `ends` is covered: drop what a crash before a drop has left.
+
+        Not earlier: what was half written is written again first, and then the manifest knows it. Returns
+        when it is done.
+        """
+        strays = StraySweep(self._indexer.collection)
+        await self._paged(lambda: self._do(self._drop_strays, strays, ends))
+        if strays.found:
+            log.info(
+                "dropped passages that a crash had left",
+                document=self._indexer.document,
+                chunks=strays.found,
+            )
+
+    async def orphans(self) -> None:
+        """For as long as the agent runs: drop documents whose row is gone, where no record told of it.
+
+        At a start, which does not know what the one before it passed over, and whenever records may have
+        been compacted away unread; each time once everything is covered that stood there by then.
+        """
+        rows, due = self._rows, True
+        while rows is not None and not self._gone:
+            if due or self._coverage.passed_over:
+                await self._drop_orphans(rows)
+                due = False
+            await asyncio.sleep(EARLY_SECONDS)
+
+    async def _drop_orphans(self, rows: StateRows) -> None:
+        indexer, ends = self._indexer, dict(rows.ends())
+        sweep = OrphanSweep(indexer.pipeline, indexer.collection, rows.table)
+
+        async def page() -> bool | None:
+            found = await self._do(self._look, sweep, ends)
+            if found is None:
+                return None
+            if found:  # the manifest may be of a record that is not read yet
+                await rows.caught_up()
+            return await self._do(sweep.remove)
+
+        await self._paged(page)
+        if sweep.found:
+            log.warning(
+                "dropped documents whose rows were deleted while it was behind",
+                document=indexer.document,
+                generation=indexer.generation,
+                documents=sweep.found,
+            )
+
+    async def _paged(self, page: Callable[[], Awaitable[bool | None]]) -> None:
+        """Page by page to the last (True); None: too early. Batches come in between: it rests as long."""
+        backoff = Backoff(first=FIRST_WAIT, most=LONGEST_WAIT)
+        while not self._gone:
+            began = time.monotonic()
+            try:
+                last = await page()
+            except TransientError as error:
+                log.warning("waiting to sweep", document=self._indexer.document, why=str(error))
+                await backoff.wait(error.retry_after)
+            except ConfigurationError as error:
+                await self._refuse(error)
+                self._gone = True
+            else:
+                if last:
+                    return
+                backoff.reset()
+                await asyncio.sleep(EARLY_SECONDS if last is None else time.monotonic() - began)
+
+    def _drop_strays(self, strays: StraySweep, ends: Mapping[int, int]) -> bool | None:
+        """One page. Blocking, in the agent's thread: never beside a batch."""
+        if self.swept:
+            return True
+        if not strays.begun and not self._reached(ends):
+            return None
+        with self._indexer.turns.batch(lambda: not self._stops()):
+            self.swept = strays.step()
+            self._indexer.turns.give_way()
+        return self.swept
+
+    def _look(self, sweep: OrphanSweep, ends: Mapping[int, int]) -> bool | None:
+        """As `_drop_strays`; whether there are any to look at in the page."""
+        if not sweep.begun:
+            counts = self._indexer.collection.counts()
+            if (counts.documents or counts.chunks) and not self._reached(ends):
+                return None
+            self._coverage.passed_over = False
+        with self._indexer.turns.batch(lambda: not self._stops()):
+            found = sweep.look()
+            self._indexer.turns.give_way()
+        return found
+
+    def _reached(self, ends: Mapping[int, int]) -> bool:
+        marks = {mark.partition: mark.offset for mark in self._indexer.collection.covered()}
+        return all(marks.get(partition, 0) >= end for partition, end in ends.items())
+
+    async def _do(self, work: Callable[..., R], *arguments: Any) -> R:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
