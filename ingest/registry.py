@@ -106,6 +106,7 @@ class RegistryTail:
         self._brokers, self._topic = list(brokers), generations_topic(app)
         self._records: dict[bytes, Record] = {}
         self._registry = Registry()
+        self._undone: dict[bytes, Generation] = {}
         self._wishes: deque[Wish] = deque(maxlen=WISHES)
         self._position = 0
         self._moved = asyncio.Condition()
@@ -121,6 +122,14 @@ class RegistryTail:
     def position(self) -> int:
         """The offset after the last record that `registry` knows of."""
         return self._position
+
+    @property
+    def undone(self) -> Sequence[Generation]:
+        """Dropped generations of which the topic's last record says that they run.
+
+        Compaction will forget the drop, and readers of then would run them again: to be written once more.
+        """
+        return tuple(self._undone.values())
 
     @property
     def wishes(self) -> Sequence[Wish]:
@@ -195,6 +204,7 @@ class RegistryTail:
     def _take(self, offset: int, key: bytes, value: bytes | None) -> None:
         if value is None:
             self._records.pop(key, None)
+            self._undone.pop(key, None)
             return
         record, known = decode_record(key, value), self._records.get(key)
         if isinstance(record, Generation | Pointer):
@@ -203,8 +213,10 @@ class RegistryTail:
             log.warning(
                 "a dropped generation stays dropped", document=known.document, generation=known.number
             )
+            self._undone[key] = known
             return
         self._records[key] = record
+        self._undone.pop(key, None)
 
 
 def _consumer(brokers: Sequence[str]) -> AIOKafkaConsumer:

@@ -128,6 +128,7 @@ class Keeper:
         actions = reconcile(registry, documents, followed, collections, aliases, app, changed)
         for action in actions:
             self._begin(action)
+        await self._write(*self._tail.undone)
         await self._confirm(registry, aliases)
         await self._clean(registry, collections)
 

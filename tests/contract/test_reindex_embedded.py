@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from core.topics import required_topics
+from core.topics import generations_topic, required_topics
 from embed.index import Index
 from embed.indexes.edge import EdgeIndex
 from embed.memory_index import MemoryIndex
 from ingest.embedded_log import EmbeddedLog
-from ingest.generations import Generation, Pace
+from ingest.generations import Generation, Pace, Record, decode_record, dropped
+from ingest.registry import read_registry
+from tailrace import keeper
 from tests.contract.reindex_world import (
     DOCUMENTS,
     Running,
@@ -138,6 +140,30 @@ def test_a_wish_for_one_that_cannot_apply_the_rows_ends_nothing() -> None:
             await world.promote(two, 1)
             await eventually(lambda: run.tail.registry.live("articles") == two, "taken back")
             assert world.answers(two)
+
+    in_world(test)
+
+
+def test_a_drop_that_somebody_has_written_over_is_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper, "LOOK_SECONDS", 0.2)
+
+    async def last(world: World, key: bytes) -> Record:
+        found = await read_registry(world.brokers, generations_topic("shop"))
+        return decode_record(key, found[key])
+
+    async def test(world: World) -> None:
+        async with world.running() as run:
+            await filled(world, run, 20)
+            two = await world.begin(run.tail.registry, "articles", dimensions=32)
+            await eventually(lambda: world.stands(two), "begun")
+            await world.drop(two)
+            await eventually(lambda: not world.stands(two), "dropped")
+            await world.record(two)  # a command that was killed before it could take it back
+            assert await last(world, b"articles/2") == two
+            async with asyncio.timeout(30):
+                while await last(world, b"articles/2") != dropped(two):
+                    await run.tail.changed(0.1)
+            assert not world.stands(two)
 
     in_world(test)
 
