@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from core.clock import Clock
+from core.errors import ConfigurationError
 from core.failpoint import failpoint
 from core.keys import TableId
 from core.settings import Settings
@@ -67,8 +68,16 @@ class Standing:
         )
         if self._donors[0] != names:
             stored = self._index.collections()
-            self._donors = (names, [self._index.open(name) for name in names if name in stored])
+            found = [self._opened(name) for name in names if name in stored]
+            self._donors = (names, [one for one in found if one is not None])
         return self._donors[1]
+
+    def _opened(self, name: str) -> Collection | None:
+        """None if another worker has deleted it: the word of its drop is still on the way."""
+        try:
+            return self._index.open(name)
+        except ConfigurationError:
+            return None
 
     def _look(self) -> None:
         registry = self._tail.registry

@@ -7,6 +7,7 @@ import pytest
 
 from core.errors import ConfigurationError, TransientError
 from core.settings import DocumentSettings, HashingEncoderSettings
+from embed.index import Collection
 from embed.memory_index import MemoryIndex
 from embed.pace import Turns
 from ingest.generations import Aliased, Frozen, Generation, Pointer, Record, dropped, registry_of
@@ -64,3 +65,24 @@ def test_a_wish_for_one_that_cannot_apply_a_row_ends_nothing() -> None:
     tail.registry = registry_of([ONE, TWO, Pointer("articles", 1, 2), Aliased("articles", 1)])
     with pytest.raises(ConfigurationError):
         world.apply(rows(0, "content"))
+
+
+class Losing(MemoryIndex):
+    """Another worker deletes a collection between the list of them and its being opened."""
+
+    def __init__(self, *lost: str) -> None:
+        super().__init__()
+        self.lost = lost
+
+    def open(self, name: str) -> Collection:
+        if name in self.lost:
+            self.drop(name)
+        return super().open(name)
+
+
+def test_a_donor_that_another_worker_deletes_meanwhile_is_no_donor() -> None:
+    index = Losing("shop-articles-g2")
+    for number in (1, 2, 3):
+        index.create(f"shop-articles-g{number}", 8)
+    found = standing(THREE, Pointer("articles", 1), index=index).donors()
+    assert [one.name for one in found] == ["shop-articles-g1"]
