@@ -286,6 +286,9 @@ class Serve(Section):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     """0 takes a free one and says which."""
 
+    allowed_hosts: list[str] = []
+    """Names in `Host` that are answered beside loopback's own: those that a proxy in front passes on."""
+
     tenant: str | None = None
     """The tenant of every request. Never taken from the request."""
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from ingest.generations import Frozen, Generation
 from ingest.registry import RegistryTail
 from ingest.worker import Worker
 from retrieve.freshness import CommittedPositions
+from serve.http.server import bind
 from tailrace.adapters import build_index
 from tailrace.encoders import EncoderBook
 from tailrace.keeper import Keeper
@@ -57,6 +59,7 @@ class Runtime:
         self._positions = positions
         self._clock = SystemClock()
         self._mock: MockCluster | None = None
+        self._bound: socket.socket | None = None
         self._index: Index | None = None
         self._books = EncoderBook(settings.app)
         self._registry: RegistryTail | None = None
@@ -78,6 +81,8 @@ class Runtime:
         Raises ConfigurationError or TransientError; what was started by then is stopped by `stop`.
         """
         settings = self._settings
+        if self._with_service:  # first: a start without it must not have written what others read
+            self._bound = bind(settings.serve.host, settings.serve.port)
         epochs = await self._open_log()
         self._index = index = await asyncio.to_thread(build_index, settings.index)
         if self._with_worker:
@@ -102,7 +107,7 @@ class Runtime:
         await registry.start()
         live = [one for name in settings.documents if (one := registry.registry.live(name)) is not None]
         await asyncio.to_thread(self._books.know, live)
-        if self._with_service:
+        if self._bound is not None:
             self.service = Service(
                 settings,
                 self.brokers,
@@ -114,7 +119,7 @@ class Runtime:
                 on_fatal=fatal,
                 clock=self._clock,
             )
-            await self.service.start()
+            await self.service.start(self._bound)
         if self._with_worker:
             await self._start_worker(epochs, live, index)
 
@@ -128,6 +133,8 @@ class Runtime:
             await self._worker.stop()
         if self.service is not None:
             await self.service.stop()
+        if self._bound is not None:
+            self._bound.close()
         if self._registry is not None:
             await self._registry.stop()
         if self._index is not None:

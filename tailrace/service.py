@@ -1,6 +1,7 @@
 """Composes the query service: view, freshness, retrieval, readiness, HTTP."""
 
 import asyncio
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ from retrieve.retriever import Retriever
 from retrieve.search import Searcher
 from retrieve.state_view import StateView
 from serve.http.app import create_app
-from serve.http.server import HttpServer, check_host, serve_http
+from serve.http.server import HttpServer, serve_http
 from serve.llm import Llm
 from serve.prompt import load_prompts
 from serve.services import Services
@@ -61,7 +62,6 @@ class Service:
         on_fatal: Callable[[BaseException], None],
         clock: Clock,
     ) -> None:
-        check_host(settings.serve.host)
         self._settings, self._brokers, self._book, self._clock = settings, brokers, book, clock
         self._epochs, self._tail = dict(epochs), registry_tail
         book.watch(settings, lambda: registry_tail.registry)
@@ -136,12 +136,13 @@ class Service:
             raise RuntimeError("the service has not been started")
         return f"http://{self._settings.serve.host}:{self._http.port}"
 
-    async def start(self) -> None:
-        """Open the port, then read; `/health/ready` says how far."""
-        serve = self._settings.serve
+    async def start(self, bound: socket.socket) -> None:
+        """Serve on `bound`, then read; `/health/ready` says how far."""
         for collection, error in (await asyncio.to_thread(self._book.learn, self._tail.registry)).items():
             self._refuse_live(collection, error)
-        self._http = await serve_http(create_app(self._services), serve.host, serve.port)
+        self._http = await serve_http(
+            create_app(self._services), bound, hosts=self._settings.serve.allowed_hosts
+        )
         await self._retriever.start()
         await self._readiness.start()
         self._following = [

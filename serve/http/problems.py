@@ -158,6 +158,7 @@ def _http(error: HTTPException) -> Problem:
         404: ("not-found", "Not found"),
         405: ("method-not-allowed", "Method not allowed"),
         413: ("too-large", "The request is past a limit"),
+        421: ("misdirected", "Not a name of this service"),
     }
     kind, title = known.get(error.status_code, ("http", "Request refused"))
     detail = "there is no such route" if error.detail == "Not Found" else str(error.detail)

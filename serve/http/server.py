@@ -2,15 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from ipaddress import ip_address
 from typing import Final
 
 import uvicorn
 from fastapi import FastAPI
 
 from core.errors import ConfigurationError
+from serve.http.hosts import KnownHosts, is_loopback
 
 GRACE_SECONDS: Final = 5
 """Answers under way get so long when the server stops."""
@@ -18,13 +18,7 @@ GRACE_SECONDS: Final = 5
 
 def check_host(host: str) -> None:
     """ConfigurationError unless only this machine can reach it: callers have no identity yet."""
-    if host == "localhost":
-        return
-    try:
-        loopback = ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise ConfigurationError(
             f"serve.host: {host!r} can be reached from other machines, and callers have no identity yet:"
             " write 127.0.0.1, and put a proxy that knows its users in front"
@@ -53,15 +47,25 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve_http(app: FastAPI, host: str, port: int) -> HttpServer:
-    """Serve `app`; returns once requests are taken. `port` 0 takes a free one.
+async def serve_http(app: FastAPI, bound: socket.socket, hosts: Sequence[str] = ()) -> HttpServer:
+    """Serve `app` on what `bind` gave, and close that at the end; returns once requests are taken.
 
-    Raises ConfigurationError for an address that is not loopback, or that cannot be bound.
+    It answers to the names of loopback, and to `hosts`.
+
+    Raises ConfigurationError if another program has begun to listen there since it was bound.
     """
-    check_host(host)
-    bound = _bind(host, port)
+    try:
+        bound.listen(2048)
+    except OSError as error:
+        host, port = bound.getsockname()[:2]
+        bound.close()
+        raise _taken(host, port, error) from error
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_SECONDS
+        KnownHosts(app, hosts),
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=GRACE_SECONDS,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve([bound]), name="http")
@@ -69,13 +73,19 @@ async def serve_http(app: FastAPI, host: str, port: int) -> HttpServer:
         if task.done():
             bound.close()
             await task
-            raise ConfigurationError(f"serve.port: the server on {host}:{port} ended at once: see the log")
+            raise ConfigurationError("serve.port: the server ended at once: see the log")
         await asyncio.sleep(0.005)
     taken: int = bound.getsockname()[1]
     return HttpServer(server, task, taken)
 
 
-def _bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int) -> socket.socket:
+    """Hold an address, so that a start which cannot have it fails before it does anything else.
+
+    Nobody can connect before `serve_http`. `port` 0 takes a free one. Raises ConfigurationError for an
+    address that is not loopback, or that cannot be bound.
+    """
+    check_host(host)
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         made = socket.socket(family, kind, protocol)
@@ -84,12 +94,15 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
-        made.listen(2048)
         made.setblocking(False)
     except OSError as error:
         made.close()
-        raise ConfigurationError(
-            f"serve.port: {host}:{port} cannot be bound ({error.strerror or error}): another program has it?"
-            " Write another serve.port, or 0 for a free one"
-        ) from error
+        raise _taken(host, port, error) from error
     return made
+
+
+def _taken(host: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"serve.port: {host}:{port} cannot be bound ({error.strerror or error}): another program has it?"
+        " Write another serve.port, or 0 for a free one"
+    )

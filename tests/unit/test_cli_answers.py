@@ -13,7 +13,7 @@ import pytest
 
 from retrieve.model import Evidence, Freshness, Question
 from serve.http.app import create_app
-from serve.http.server import serve_http
+from serve.http.server import bind, serve_http
 from serve.llm import ScriptedLlm
 from serve.services import Services
 from serve.twins import FRESH, MemoryRetrieval, passage, word_similarity
@@ -49,7 +49,7 @@ def served(said: Freshness) -> Iterator[str]:
     loop, stopping = asyncio.new_event_loop(), asyncio.Event()
 
     async def run() -> None:
-        server = await serve_http(create_app(services), "127.0.0.1", 0)
+        server = await serve_http(create_app(services), bind("127.0.0.1", 0))
         addresses.append(f"http://127.0.0.1:{server.port}")
         ready.set()
         await stopping.wait()

@@ -9,7 +9,7 @@ import pytest
 
 from core.settings import Settings
 from serve.http.app import create_app
-from serve.http.server import serve_http
+from serve.http.server import bind, serve_http
 from serve.llm import Llm, LlmRefusedError, LlmUnavailableError, ScriptedLlm
 from serve.services import Services
 from serve.twins import MemoryRetrieval, passage, word_similarity
@@ -37,7 +37,7 @@ def using(work: Callable[[openai.AsyncOpenAI], Awaitable[None]], llm: Llm | None
         )
         made = llm or ScriptedLlm(["Yes, ", "they are [1]."])
         app = create_app(Services(SETTINGS, twin, word_similarity, twin, twin, twin, {"main": made}))
-        server = await serve_http(app, "127.0.0.1", 0)
+        server = await serve_http(app, bind("127.0.0.1", 0))
         try:
             address = f"http://127.0.0.1:{server.port}/v1/"
             async with openai.AsyncOpenAI(base_url=address, api_key="unused", max_retries=0) as client:
