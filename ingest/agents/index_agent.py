@@ -178,6 +178,7 @@ class IndexAgent:
                 letters = await loop.run_in_executor(self._thread, self._in_turn, wanted, read, began)
                 if letters:
                     await self._park(letters)
+                self._count(read, len(letters))
                 self.last_error = None
             except TransientError as error:
                 self._began = None
@@ -235,11 +236,14 @@ class IndexAgent:
         self._bury(read)
         indexer.collection.cover(self._coverage.marks(read))
         pipeline.flush()
-        self.done.rows += len(read.rows)
         self.done.reused += applied.reused
-        self._brake.count(len(letters), len(read.rows) + len(read.letters))
         self._failpoint("after_flush")
         return letters
+
+    def _count(self, read: Batch, letters: int) -> None:
+        """Once for each batch, however often it was tried."""
+        self.done.rows += len(read.rows)
+        self._brake.count(letters, len(read.rows) + len(read.letters))
 
     def _judge(self, letters: Sequence[DeadLetter], *, of: int) -> None:
         """Before anything of the batch is covered. Raises what the brake does."""

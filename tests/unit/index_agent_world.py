@@ -65,7 +65,9 @@ class World:
             StateRow(RowKey.of({"id": row["id"]}), self.offset + place, row) for place, row in enumerate(rows)
         ]
         batch = messages([*records, Progress(self.offset + len(rows))], self.offset)
-        letters = self.agent._apply(read_batch(batch), 0)
+        read = read_batch(batch)
+        letters = self.agent._apply(read, 0)
+        self.agent._count(read, len(letters))
         self.offset += len(batch)
         return len(letters)
 
