@@ -51,7 +51,8 @@ def _put_in(key: str, environment: Mapping[str, str], secrets: set[str], found: 
     if not environment.get(name):
         said = "is empty" if name in environment else "is not set"
         raise ConfigurationError(
-            f"config.{key}: environment variable {name} {said}: {found[0]} is filled in when it is"
+            # The key is not followed by a colon: what stands after one is masked where the key is a secret's.
+            f"environment variable {name} {said}, which config.{key} needs: {found[0]} is filled in when it is"
             f" applied; for Connect's own provider write ${found[0]}, or `env: connect` in the file"
         )
     secrets.add(environment[name])

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from connectors.masking import masked_text
 from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, POSTGRES_CLASS, postgres_config
 from connectors.spec import ConnectorSpec, read_spec, read_specs, spec_of, write_spec
 from connectors.substitution import connects_own
@@ -296,8 +297,11 @@ def test_the_environment_is_filled_in_when_it_is_applied() -> None:
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({}, "connector shop: config.database.password: environment variable PW is not set"),
-        ({"PW": ""}, "connector shop: config.database.password: environment variable PW is empty"),
+        ({}, "connector shop: environment variable PW is not set, which config.database.password needs"),
+        (
+            {"PW": ""},
+            "connector shop: environment variable PW is empty, which config.database.password needs",
+        ),
     ],
 )
 def test_a_missing_variable_is_named_with_its_key(environment: dict[str, str], said: str) -> None:
@@ -306,6 +310,7 @@ def test_a_missing_variable_is_named_with_its_key(environment: dict[str, str], s
         spec.resolved(environment)
     assert str(raised.value).startswith(said)
     assert "env: connect" in str(raised.value)
+    assert masked_text(str(raised.value)) == str(raised.value), "what is shown hides no word of it"
 
 
 def test_a_variable_without_a_name_is_refused() -> None:
