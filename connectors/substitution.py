@@ -52,8 +52,8 @@ def _put_in(key: str, environment: Mapping[str, str], secrets: set[str], found: 
         said = "is empty" if name in environment else "is not set"
         raise ConfigurationError(
             # The key is not followed by a colon: what stands after one is masked where the key is a secret's.
-            f"environment variable {name} {said}, which config.{key} needs: {found[0]} is filled in when it is"
-            f" applied; for Connect's own provider write ${found[0]}, or `env: connect` in the file"
+            f"environment variable {name} {said}, which config.{key} needs: {found[0]} is filled in when it"
+            f" is applied; for Connect's own provider write ${found[0]}, or `env: connect` in the file"
         )
     secrets.add(environment[name])
     return environment[name]
