@@ -78,6 +78,10 @@ class Seen:
     """The furthest place in the stream."""
     committed_at: int = 0
     """The newest commit time lately, up to there; ms since 1970."""
+    snapshot: tuple[int, int] | None = None
+    """Where the connector's first snapshot stands, while nothing but its rows has come."""
+    streaming: bool = False
+    """Something else has come: that snapshot is through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +122,8 @@ class _Row(msgspec.Struct, omit_defaults=True):
 class _Seen(msgspec.Struct, omit_defaults=True):
     q: tuple[int, int] | None = None
     at: int = 0
+    r: tuple[int, int] | None = None
+    n: bool = False
 
 
 class _Mark(msgspec.Struct, omit_defaults=True):
@@ -159,7 +165,8 @@ def encode_state(record: StateRow | Truncate | Progress) -> tuple[bytes, bytes]:
     if isinstance(record, Progress):
         mark.ra = record.resolved_at
         if record.seen is not None:
-            mark.s = _Seen(record.seen.streamed, record.seen.committed_at)
+            seen = record.seen
+            mark.s = _Seen(seen.streamed, seen.committed_at, seen.snapshot, seen.streaming)
         return PROGRESS_KEY, _encoder.encode(mark)
     mark.q = record.streamed
     return TRUNCATE_KEY, _encoder.encode(mark)
@@ -190,7 +197,7 @@ def decode_state(
             mark = _mark_decoder.decode(value)
             _check_format(mark.f)
             if key == PROGRESS_KEY:
-                seen = None if mark.s is None else Seen(mark.s.q, mark.s.at)
+                seen = None if mark.s is None else Seen(mark.s.q, mark.s.at, mark.s.r, mark.s.n)
                 return Progress(mark.v, mark.p, mark.at, mark.ra, seen)
             return Truncate(mark.v, mark.p, mark.at, mark.q)
         row = _row_decoder.decode(value)

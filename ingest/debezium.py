@@ -86,6 +86,8 @@ class RowChange:
     committed_at: int = 0
     """When the source says that it committed, ms since 1970; 0 where it does not say."""
     snapshot: str | None = None
+    read_at: tuple[int, int] | None = None
+    """Of a row that the source's connector read in its first snapshot: where that snapshot stands."""
     repaired: int = 0
     """Lone surrogates replaced by U+FFFD."""
 
@@ -119,6 +121,7 @@ class Decoder:
     def __init__(self, source: Source, table: str) -> None:
         self._schemas: Final = source.schemas
         self._table: Final = table
+        self._prefix: Final = source.prefix
         self._placeholder: Final = Placeholder(source.placeholder)
 
     def decode(self, record: RawRecord) -> Event:
@@ -189,6 +192,8 @@ class Decoder:
             where.position,
             where.ts_ms or 0,
             where.snapshot if isinstance(where.snapshot, str) else None,
+            # Two connectors that are routed to one topic have no common place: at most one has this name.
+            where.read_at if envelope.op == "r" and where.name == self._prefix else None,
             repaired,
         )
 

@@ -27,6 +27,9 @@ _MYSQL_FAMILY: Final = frozenset({"mariadb", "mysql"})
 _MAX_POSITION: Final = 2**63 - 1
 _SEQUENCE: Final = re.compile(r'\[(?:null|"(\d{1,20})"), ?"(\d{1,20})"\]', re.ASCII)
 _BINLOG: Final = re.compile(r".*\.(\d{1,15})", re.ASCII | re.DOTALL)
+_WHOLE_SNAPSHOT: Final = frozenset(
+    {"first", "first_in_data_collection", "true", "last_in_data_collection", "last"}
+)
 _ROW_BITS: Final = 24
 """A binlog event is a few MB at most, and so are its rows; that leaves 39 bits to the position in a file."""
 
@@ -38,6 +41,7 @@ class Where(msgspec.Struct):
     """`source` of an envelope: what we read of it."""
 
     connector: str = ""
+    name: str | None = None
     db: str | None = None
     schema: str | None = None
     table: str | None = None
@@ -49,6 +53,7 @@ class Where(msgspec.Struct):
     file: str | None = None
     pos: _Position | None = None
     row: _Position | None = None
+    server_id: _Int | None = None
 
     @property
     def is_mysql(self) -> bool:
@@ -80,6 +85,24 @@ class Where(msgspec.Struct):
         Raises ContractError. None where the source says nothing: only the log's order counts.
         """
         return self._binlog() if self.is_mysql else self._sequence()
+
+    @property
+    def read_at(self) -> Positions | None:
+        """Where the snapshot stands that read this row, one place for all rows of all tables.
+
+        Only of the snapshot with which a connector begins, and for rows of one connector. An ad-hoc
+        one, incremental or blocking, is taken by a connector that has streamed, and may read a part of
+        the table. Its rows carry what was streamed last: in Postgres a commit, in MariaDB the server's
+        id. None for those, and where the source does not say.
+        """
+        if self.snapshot not in _WHOLE_SNAPSHOT:
+            return None
+        try:
+            place = self.streamed
+        except ContractError:
+            return None
+        begins = self.server_id == 0 if self.is_mysql else place is not None and place[0] == 0
+        return place if begins else None
 
     def _sequence(self) -> Positions | None:
         if self.sequence is None:

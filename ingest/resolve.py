@@ -13,6 +13,8 @@ The rule, for the changes of one key in one topic:
 4. A truncate that was replayed must not bury what came after it. Truncates of one table lock
    each other out, so their places in the stream order them as they order the changes of one key;
    their source positions do where a place is missing.
+5. A connector's first snapshot that begins anew, before anything was streamed, is a truncate: what
+   the attempt before had read may have been deleted since, and no event tells of it.
 
 What cannot be applied is parked, and taints its key: the row as known stays, at the version of
 the parked record, and nothing is carried across it until an event brings every column.
@@ -45,8 +47,8 @@ class Resolved:
     """What became of one raw record.
 
     `rows` and `truncate` are to be written to the state topic, in order; a parked record may
-    have a row too: the known one, tainted. `kind` says what was ignored, or by which rule an
-    event was superseded: `version` or `guard`.
+    have a row too: the known one, tainted. The first row of a snapshot that begins anew may have
+    both. `kind` says what was ignored, or by which rule an event was superseded: `version` or `guard`.
     """
 
     outcome: Literal["applied", "superseded", "ignored", "parked"]
@@ -106,8 +108,13 @@ class Resolver:
             return Resolved("ignored", event.kind)
         if isinstance(event, RowChange):
             resolved = self._row(event, made, lookup, now_ms)
+            anew = self._course.read(event.read_at, made)
+            if anew and (self._truncate is None or self._truncate.version <= made):
+                self._truncate = Truncate(made)
+                resolved = replace(resolved, truncate=self._truncate)
         else:
             resolved = self._truncated(event, made)
+            self._course.read(None, made)
         if event.streamed is not None:
             self._course.follow(event.streamed, event.committed_at, record.timestamp_ms)
         return resolved

@@ -15,6 +15,7 @@ from core.metrics import RAW_IGNORED, RAW_RECORDS, REPAIRED_TEXT, RESOLVE_BATCH,
 from core.positions import parse_position
 from core.settings import Ingest, Source
 from core.state import Progress, Seen, StateRow, Truncate
+from core.telemetry import logger
 from core.topics import HOUR_MS, raw_topic
 from core.version import epoch_of, version
 from ingest.agents.drainer import ack, assigned_generation, batches, release, still_owner
@@ -25,6 +26,8 @@ from ingest.guard_alarm import GuardAlarm
 from ingest.record import RawRecord
 from ingest.resolve import Resolved, Resolver
 from ingest.state_store import EncodedRow, StateStore
+
+log = logger(__name__)
 
 WITHIN_SECONDS: Final = 0.001
 """A first event waits so long for more: latency counts more than full batches."""
@@ -235,6 +238,8 @@ class ResolveAgent:
                 dead_below = resolved.truncate.version
                 segments[-1].truncate = resolved.truncate
                 segments.append(_Segment())
+                if resolved.kind != "t":
+                    log.warning("the first snapshot began anew", table=str(self._table), offset=record.offset)
             if resolved.outcome == "applied":
                 last = resolved
         why = letters[-1].error if letters else None
@@ -317,7 +322,7 @@ def _within_limit(
         if known
         else ()
     )
-    parked = Resolved("parked", type(error).__name__, tainted, error=error)
+    parked = replace(resolved, outcome="parked", kind=type(error).__name__, rows=tainted, error=error)
     return parked, [EncodedRow.of(row) for row in tainted]
 
 

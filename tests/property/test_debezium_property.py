@@ -47,6 +47,8 @@ WHERE = st.dictionaries(
             "gtid",
             "ts_ms",
             "snapshot",
+            "server_id",
+            "name",
         ]
     ),
     ANYTHING,

@@ -38,7 +38,7 @@ ROWS = st.builds(
 
 POSITIONS = st.none() | st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))
 TRUNCATES = st.builds(Truncate, st.integers(0, 9), streamed=POSITIONS)
-SEEN = st.none() | st.builds(Seen, POSITIONS, st.integers(0, 2**45))
+SEEN = st.none() | st.builds(Seen, POSITIONS, st.integers(0, 2**45), POSITIONS, st.booleans())
 
 
 @given(ROWS | TRUNCATES | st.builds(Progress, st.integers(0, 9), seen=SEEN))

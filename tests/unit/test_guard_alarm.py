@@ -122,7 +122,7 @@ def test_what_an_older_release_wrote_is_gone_on_from() -> None:
     log.put("c", 2, (20, 30), "b", ts_ms=900)
     log.put("r", 3, None, "c", ts_ms=5_000)
     rows = list(log.state.rows())
-    assert seen_before(Progress(2), 0, rows) == Seen((20, 30), 1_000)
+    assert seen_before(Progress(2), 0, rows) == Seen((20, 30), 1_000, streaming=True)
     assert seen_before(Progress(2, seen=Seen((1, 2), 3)), 0, rows) == Seen((1, 2), 3)
     assert seen_before(Progress(2, seen=Seen((1, 2), 3)), 1, rows) == Seen(), "an epoch starts anew"
 

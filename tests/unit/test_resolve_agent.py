@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from core.clock import FixedClock
-from core.errors import ConfigurationError, FencedError
+from core.errors import ConfigurationError, FencedError, TransientError
 from core.keys import RowKey, TableId
 from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
@@ -283,3 +283,67 @@ def test_a_batch_that_a_rebalance_takes_away_is_counted_once_it_is_written() -> 
         lost -= 1
     world.take(*values)
     assert world.row() is not None
+
+
+def snapshot_row(number: int, lsn: int, body: str = "") -> dict[str, Any]:
+    made = change("r", lsn, {"id": number, "body": body})
+    made["source"] |= {"sequence": json.dumps([None, str(lsn)]), "snapshot": "true", "name": "shop"}
+    return made
+
+
+def test_a_snapshot_that_begins_anew_is_known_after_a_restart() -> None:
+    world = World()
+    for number in (1, 2):
+        world.take(snapshot_row(number, 100), key={"id": number})
+        world.restart()
+    for number in (2, 3):
+        world.take(snapshot_row(number, 200), key={"id": number})
+        world.restart()
+    rows = [world.row({"id": number}) for number in (1, 2, 3)]
+    assert [row is not None and not row.deleted for row in rows] == [False, True, True]
+    assert [world.store.table.dead_below(partition) for partition in range(2)] == [2, 2]
+
+
+@pytest.mark.parametrize("write", [1, 2])
+def test_a_snapshot_that_begins_anew_survives_a_crash_in_its_first_write(
+    write: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its first row may be there without its truncate, or its truncate without progress."""
+    world = World()
+    world.take(snapshot_row(1, 100))
+    whole = world.store.write
+    writes = 0
+
+    async def torn(
+        rows: Sequence[EncodedRow],
+        truncate: Truncate | None,
+        progress: Progress | None,
+        check_owner: Callable[[], None],
+    ) -> None:
+        nonlocal writes
+        writes += 1
+        if writes == write:
+            await whole(rows, None, None, check_owner)
+            raise TransientError("the broker went away")
+        await whole(rows, truncate, progress, check_owner)
+
+    monkeypatch.setattr(world.store, "write", torn)
+    with pytest.raises(TransientError):
+        world.take(snapshot_row(2, 200), key={"id": 2})
+    world.restart()
+    world.take(snapshot_row(2, 200), key={"id": 2})
+    first, second = world.row({"id": 1}), world.row({"id": 2})
+    assert first is not None
+    assert second is not None
+    assert (first.deleted, second.deleted) == (True, False)
+    assert [world.store.table.dead_below(partition) for partition in range(2)] == [1, 1]
+
+
+def test_a_row_that_is_too_long_begins_a_snapshot_too() -> None:
+    world = World()
+    world.take(snapshot_row(1, 100))
+    world.take(snapshot_row(2, 200, "x" * MOST_BYTES), key={"id": 2})
+    row = world.row({"id": 1})
+    assert row is not None
+    assert row.deleted
+    assert len(world.parked) == 1
