@@ -1,7 +1,6 @@
-"""What is done about generations: at a start, and while a worker follows their topic. Pure.
+"""What is done about generations while a worker follows their topic. Pure.
 
-What is configured, recorded and stored goes in; what to make, run, point and drop comes out, and
-what to tell the operator, in plain words.
+What is recorded, stored and followed goes in; what to run, point and discard next comes out.
 """
 
 import re
@@ -10,20 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from core.topics import collection_name
-from ingest.generations import Frozen, Generation, Pointer, Registry
-
-
-@dataclass(frozen=True, slots=True)
-class GenerationPlan:
-    """What a start does: run these, make those first, point there, drop those, and say so."""
-
-    run: tuple[Generation, ...]
-    make: tuple[Generation, ...]
-    """A part of `run`: to be recorded before their collections are made."""
-    point: tuple[Pointer, ...]
-    """Wishes to be recorded, after what they point at was made."""
-    drop: tuple[Generation, ...]
-    said: tuple[str, ...]
+from ingest.generations import Frozen, Generation, Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,118 +44,6 @@ class Discard:
 Action: TypeAlias = Run | Halt | Point | Discard
 
 
-def plan_generations(
-    configured: Mapping[str, Frozen],
-    registry: Registry,
-    collections: Collection[str],
-    committed: Collection[tuple[str, int]],
-    app: str,
-    now: int,
-    covered: Mapping[tuple[str, int], int] | None = None,
-) -> GenerationPlan:
-    """Decide what a start does.
-
-    `collections`: those that exist in the index. `committed`: generations (document, number) whose
-    consumer group has committed anything: without their collection they are lost, for the log would
-    not be read again under the same number. `covered`: how many records of the log a generation has
-    covered, as far as is known: of several that could answer for a lost one it is the fullest.
-    """
-    covered = covered or {}
-    run: list[Generation] = []
-    make: list[Generation] = []
-    point: list[Pointer] = []
-    drop: list[Generation] = []
-    said: list[str] = []
-    for name, frozen in configured.items():
-        live = registry.live(name)
-        stands = live is not None and live.collection(app) in collections
-        for one in registry.of(name):
-            if one.status == "dropped" or one == live:
-                continue
-            if one.collection(app) in collections or (name, one.number) not in committed:
-                run.append(one)
-            else:
-                drop.append(one)
-                said.append(
-                    f"document {name}: the index of generation {one.number}, which does not answer, is gone:"
-                    " it is dropped; `tailrace reindex start` builds another"
-                )
-        if live is not None and (stands or (name, live.number) not in committed):
-            run.append(live)
-            said += waiting(registry, live, frozen)
-            continue
-        spare = _spare([one for one in run if one.document == name], live, frozen, covered)
-        if spare is not None:
-            point.append(Pointer(name, spare.number, None, now))
-            drop += [] if live is None else [live]
-            said.append(_answers_instead(spare, live, frozen, covered))
-            continue
-        fresh = Generation(name, next_number(name, registry, collections, app), "running", frozen, now)
-        run.append(fresh)
-        make.append(fresh)
-        point.append(Pointer(name, fresh.number, None, now))
-        if live is not None:
-            drop.append(live)
-            said.append(
-                f"document {name}: the index of generation {live.number} is gone; generation {fresh.number}"
-                " is built anew from the state topic, answers are incomplete until it has caught up"
-            )
-        else:
-            said.append(
-                f"document {name}: new; its index is filled from the state topic of {frozen.document.table}"
-            )
-    for generation in registry.running():
-        if generation.document not in configured:
-            drop.append(generation)
-            said.append(
-                f"document {generation.document}: no longer configured; its index (generation"
-                f" {generation.number}) is dropped, for it would no longer hear of deletions"
-            )
-    run.sort(key=lambda one: (one.document, one.number))
-    return GenerationPlan(tuple(run), tuple(make), tuple(point), tuple(drop), tuple(said))
-
-
-def _spare(
-    standing: Sequence[Generation],
-    lost: Generation | None,
-    frozen: Frozen,
-    covered: Mapping[tuple[str, int], int],
-) -> Generation | None:
-    """What answers instead of a lost one: the fullest; where nothing is known, what has answered before.
-
-    A candidate that is not known to hold anything is as good as a new generation if it is built with the
-    configuration of the file, and no better.
-    """
-
-    def rank(one: Generation) -> tuple[int, bool, bool, int]:
-        older = lost is not None and one.number < lost.number
-        return (
-            covered.get((one.document, one.number), 0),
-            older,
-            not differences(one.frozen, frozen),
-            one.number,
-        )
-
-    fit = [one for one in standing if any(rank(one)[:3])]
-    return max(fit, key=rank, default=None)
-
-
-def _answers_instead(
-    spare: Generation, lost: Generation | None, frozen: Frozen, covered: Mapping[tuple[str, int], int]
-) -> str:
-    full = covered.get((spare.document, spare.number), 0)
-    least = covered.get((spare.document, lost.number), 1) if lost is not None else 1
-    return (
-        f"document {spare.document}: the index that answered is gone; generation {spare.number}"
-        + (
-            ", which is built with the configuration of the file, answers"
-            if not differences(spare.frozen, frozen)
-            else ", which is built with another configuration than the file's, answers"
-        )
-        + ("" if full >= max(least, 1) else "; answers are incomplete until it has caught up")
-    )
-
-
 def reconcile(
     registry: Registry,
     documents: Collection[str],
@@ -202,32 +76,9 @@ def reconcile(
                 actions.append(Point(one))
         elif here and not target:
             actions.append(Halt(one.document, one.number))
-        elif not target and one.collection(app) in collections:
+        elif one.status == "dropped" and not target and one.collection(app) in collections:
             actions.append(Discard(one))
     return actions
-
-
-def waiting(registry: Registry, live: Generation, frozen: Frozen) -> list[str]:
-    """What to say of a file that differs from the record; nothing where a candidate is built with it."""
-    changed = differences(live.frozen, frozen)
-    if not changed:
-        return []
-    for one in registry.of(live.document):
-        if one.status == "running" and one.number > live.number and not differences(one.frozen, frozen):
-            return [
-                (
-                    f"document {live.document}: generation {one.number} is built with the file's settings,"
-                    f" and generation {live.number} answers: `tailrace reindex promote {live.document}`"
-                    " makes the new one answer"
-                )
-            ]
-    return [
-        (
-            f"document {live.document}: {', '.join(changed)} in the configuration differ from generation"
-            f" {live.number}, which goes on unchanged; the change waits for a reindex:"
-            f" `tailrace reindex plan {live.document}`"
-        )
-    ]
 
 
 def differences(old: Frozen, new: Frozen) -> list[str]:

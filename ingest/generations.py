@@ -29,8 +29,9 @@ FORMAT: Final = 2
 
 _ENCODER: Final[TypeAdapter[EncoderSettings]] = TypeAdapter(EncoderSettings)
 
-Status: TypeAlias = Literal["running", "dropped"]
-Role: TypeAlias = Literal["live", "candidate", "previous", "dropped"]
+Status: TypeAlias = Literal["running", "lost", "dropped"]
+"""`lost`: a start did not find its collection. It is not followed, nor deleted where it is found again."""
+Role: TypeAlias = Literal["live", "candidate", "previous", "lost", "dropped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,8 +157,8 @@ class Registry:
 
     def role(self, generation: Generation) -> Role:
         """`candidate` is newer than the live one, `previous` older; both follow the log until dropped."""
-        if generation.status == "dropped":
-            return "dropped"
+        if generation.status != "running":
+            return generation.status
         live = self.live(generation.document)
         if live is None or generation.number > live.number:
             return "candidate"
@@ -172,11 +173,16 @@ def dropped(generation: Generation) -> Generation:
     return replace(generation, status="dropped")
 
 
+def lost(generation: Generation) -> Generation:
+    """As `dropped`."""
+    return replace(generation, status="lost")
+
+
 class _GenerationWire(msgspec.Struct):
     f: int
     document: str
     number: int
-    status: Literal["running", "live", "dropped"]
+    status: Literal["running", "live", "lost", "dropped"]
     section: dict[str, object]
     encoder: dict[str, object]
     fingerprint: str
@@ -299,5 +305,5 @@ def _generation(wire: _GenerationWire) -> Generation:
             f" this release: {error}"
         ) from error
     frozen = Frozen(document, encoder, wire.fingerprint, wire.dimensions)
-    status: Status = "dropped" if wire.status == "dropped" else "running"
+    status: Status = "running" if wire.status == "live" else wire.status
     return Generation(wire.document, wire.number, status, frozen, wire.started_at, wire.pace)

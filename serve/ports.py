@@ -62,7 +62,7 @@ class GenerationView:
 
     document: str
     number: int
-    role: Literal["live", "candidate", "previous", "dropped"]
+    role: Literal["live", "candidate", "previous", "lost", "dropped"]
     answers: bool
     """The index's alias points at it."""
     collection: str

@@ -7,7 +7,7 @@ has never committed is one whose collection is yet to be made.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,7 @@ from connectors.postgres import read_identity
 from core.errors import ConfigurationError, TransientError
 from core.keys import TableId
 from core.secret import Secret
-from core.settings import KafkaLog, Settings, Source
+from core.settings import KafkaLog, QdrantIndex, Settings, Source
 from core.telemetry import logger
 from core.topics import (
     alias_name,
@@ -31,10 +31,11 @@ from core.topics import (
     state_topic,
 )
 from embed.index import Index
-from ingest.generation_plan import owned_collections, plan_generations
-from ingest.generations import Frozen, Generation, Record, Registry, dropped, encode_record
+from ingest.generation_plan import owned_collections
+from ingest.generations import Frozen, Generation, Record, Registry, dropped, encode_record, lost
 from ingest.registry import RegistryTail, read_registry, write_registry
 from ingest.sources import Observed, decode_source, doubt, encode_source, settle
+from ingest.start_plan import Found, plan_generations
 from ingest.topics_admin import TopicsAdmin, plan_topics, refuse_wrong_topics
 
 log = logger(__name__)
@@ -141,19 +142,21 @@ async def settle_generations(
     registry = await read_generations(app, brokers)
     stored = index.collections()
     covered = _covered(app, brokers, registry, stored)
-    lost = {
+    gone = {
         (one.document, one.number)
         for one in registry.running()
         if one.collection(app) not in stored and covered.get((one.document, one.number))
     }
-    plan = plan_generations(frozen, registry, stored, lost, app, now, covered)
+    if isinstance(settings.index, QdrantIndex):
+        refuse_elsewhere(app, gone, TopicsAdmin(brokers).members)
+    plan = plan_generations(frozen, Found(registry, stored, gone, app, now, covered))
     await write_registry(brokers, topic, [encode_record(one) for one in plan.make])
     for one in plan.run:
         index.create(one.collection(app), one.frozen.dimensions)
-    wishes: list[Record] = [*plan.point, *map(dropped, plan.drop)]
+    wishes: list[Record] = [*plan.point, *map(dropped, plan.drop), *map(lost, plan.lose)]
     await write_registry(brokers, topic, [encode_record(one) for one in wishes])
     _point_and_drop(app, index, await read_generations(app, brokers), frozen)
-    return plan.run, plan.said
+    return tuple(plan.run), tuple(plan.said)
 
 
 def _covered(
@@ -169,9 +172,25 @@ def _covered(
     admin = TopicsAdmin(brokers)
     return {
         (one.document, one.number): sum(admin.committed(index_group(app, one.document, one.number)).values())
-        for one in registry.running()
-        if one.document in doubtful
+        for one in registry.generations
+        if one.document in doubtful and one.status != "dropped"
     }
+
+
+def refuse_elsewhere(app: str, gone: Collection[tuple[str, int]], members: Callable[[str], int]) -> None:
+    """Another process has what is not found here: a start that built it anew would take half of its rows.
+
+    `gone`: generations (document, number); `members`: consumers of a group. Only where the index is a
+    server: a folder has one owner, whose own session may not have ended yet. Raises ConfigurationError.
+    """
+    for document, number in sorted(gone):
+        found = members(index_group(app, document, number))
+        if found:
+            raise ConfigurationError(
+                f"document {document}: the index of generation {number} is not here, and {found} consumers"
+                " follow the log for it: they look at another store than this process. Correct index.url; if"
+                " the index is lost, stop the other workers, wait for ingest.session_seconds, start again"
+            )
 
 
 def _point_and_drop(app: str, index: Index, registry: Registry, configured: Mapping[str, Frozen]) -> None:

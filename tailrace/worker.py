@@ -42,8 +42,9 @@ class Standing:
         return self._wished
 
     def dropped(self) -> bool:
+        """Whether it runs no longer: its collection is given up, or was not found by another worker."""
         self._look()
-        return self._recorded.status == "dropped"
+        return self._recorded.status != "running"
 
     def pace(self) -> Pace:
         self._look()

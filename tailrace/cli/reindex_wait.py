@@ -46,8 +46,10 @@ async def follow(control: Control, generation: Generation) -> dict[str, Any]:
             if not control.registry.find(generation.document, generation.number):
                 raise TransientError("its record is gone")
             [found] = await control.look([generation])
-            if found.role == "dropped":
-                raise TransientError(f"generation {found.number} of {found.document} was dropped meanwhile")
+            if found.role in ("lost", "dropped"):
+                raise TransientError(
+                    f"generation {found.number} of {found.document} was {found.role} meanwhile"
+                )
             looks.append((monotonic(), found))
             pace = speed(looks)
             waits = "" if found.waiting is None else f"; waits: {found.waiting}"

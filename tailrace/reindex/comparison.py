@@ -87,7 +87,7 @@ class IndexedGenerations:
         shown: list[GenerationView] = []
         for one in registry.generations:
             collection = one.collection(self._app)
-            if one.status == "dropped" and collection not in stored:
+            if one.status != "running" and collection not in stored:
                 continue
             counts = self._index.open(collection).counts() if collection in stored else None
             shown.append(

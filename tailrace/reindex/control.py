@@ -208,7 +208,7 @@ class Control:
                 )
             superseded = 0.0
             target = known.find(document, pointer.live)
-            if target is None or target.status == "dropped":
+            if target is None or target.status != "running":
                 await self._take_back(pointer, before)
                 raise TransientError(
                     f"somebody else has dropped generation {pointer.live} of {document} meanwhile: the wish"

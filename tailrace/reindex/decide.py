@@ -116,7 +116,7 @@ def compared(before: Registry, registry: Registry, pointer: Pointer, now: int) -
         if (
             found is None
             or then is None
-            or found.status == "dropped"
+            or found.status != "running"
             or differences(then.frozen, found.frozen)
         ):
             raise TransientError(
@@ -185,7 +185,7 @@ def drop(registry: Registry, document: str, number: int) -> Generation | None:
 
 def neglected(registry: Registry, generation: Generation, now: int) -> str | None:
     """Why nobody seems to work on a generation that runs; None if all is well."""
-    if generation.status == "dropped":
+    if generation.status != "running":
         return None
     reports = registry.reports_of(generation)
     newest = max((report.at for report in reports), default=generation.started_at)

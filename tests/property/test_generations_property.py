@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.settings import DocumentSettings, HashingEncoderSettings
-from ingest.generation_plan import Discard, Halt, Point, Run, plan_generations, reconcile, started
+from ingest.generation_plan import Discard, Halt, Point, Run, reconcile, started
 from ingest.generations import (
     Frozen,
     Generation,
@@ -21,7 +21,9 @@ from ingest.generations import (
     decode_registry,
     dropped,
     encode_record,
+    lost,
 )
+from ingest.start_plan import Found, plan_generations
 
 APP = "shop"
 CONFIGURATIONS = [
@@ -48,6 +50,10 @@ class Shop:
     followed: set[tuple[str, int]] = field(default_factory=set)
     up: bool = False
     numbers: list[tuple[str, int]] = field(default_factory=list)
+    elsewhere: tuple[set[str], dict[str, str | None]] = field(
+        default_factory=lambda: (set(), dict.fromkeys(NAMES))
+    )
+    """Another store, that a wrong address names: its collections and aliases."""
 
     def registry(self) -> Registry:
         return decode_registry(self.topic)
@@ -64,7 +70,7 @@ class Shop:
         self.followed = set()
         registry = self.registry()
         wanted = dict.fromkeys(NAMES, self.configured)
-        plan = plan_generations(wanted, registry, self.collections, self.committed, APP, 1)
+        plan = plan_generations(wanted, Found(registry, self.collections, self.committed, APP, 1))
         assert set(NAMES) == {one.document for one in plan.run}
         for one in plan.make:
             yield
@@ -72,7 +78,7 @@ class Shop:
         for one in plan.run:
             yield
             self.collections.add(one.collection(APP))
-        wishes: list[Record] = [*plan.point, *map(dropped, plan.drop)]
+        wishes: list[Record] = [*plan.point, *map(dropped, plan.drop), *map(lost, plan.lose)]
         for record in wishes:
             yield
             self.write(record)
@@ -87,6 +93,7 @@ class Shop:
             live = registry.live(name)
             assert live is not None
             self.followed.add((name, live.number))
+            self.committed.add((name, live.number))
         self.up = True
 
     def keep(self) -> Iterator[None]:
@@ -105,6 +112,7 @@ class Shop:
                     assert one.collection(APP) in self.collections
                     self.aliases[one.document] = one.collection(APP)
                 case Discard(one):
+                    assert one.status == "dropped", "what was not found is deleted where it is found again"
                     assert one != registry.live(one.document), "what answers is discarded"
                     assert self.aliases[one.document] != one.collection(APP)
                     assert (one.document, one.number) not in self.followed
@@ -116,6 +124,10 @@ class Shop:
             if number == survived:
                 self.up, self.followed = False, set()
                 return
+
+    def swap(self) -> None:
+        """The next start looks at the other store."""
+        self.elsewhere, (self.collections, self.aliases) = (self.collections, self.aliases), self.elsewhere
 
     def settle(self) -> None:
         if not self.up:
@@ -132,7 +144,7 @@ Operation = tuple[str, str, int]
 operations = st.lists(
     st.tuples(
         st.sampled_from(
-            ["start", "promote", "rollback", "drop", "race", "edit", "lose", "keep", "kill", "up"]
+            ["start", "promote", "rollback", "drop", "race", "edit", "lose", "swap", "keep", "kill", "up"]
         ),
         st.sampled_from(NAMES),
         st.integers(0, 6),
@@ -176,6 +188,9 @@ def test_alias_and_collections_become_what_the_topic_says(played: list[Operation
             shop.configured = CONFIGURATIONS[choice % 2]
         elif what == "lose" and not shop.up and choice == 0:
             shop.collections, shop.aliases = set(), dict.fromkeys(NAMES)
+        elif what == "swap":
+            if not shop.up:
+                shop.swap()
         elif what == "up" and not shop.up:
             shop.act(shop.start(), choice if choice < 6 else None)
         elif what == "keep" and shop.up:
@@ -193,7 +208,38 @@ def test_alias_and_collections_become_what_the_topic_says(played: list[Operation
         assert shop.aliases[name] == live.collection(APP)
     running = {(one.document, one.number) for one in registry.running()}
     assert shop.followed == running
-    assert shop.collections == {one.collection(APP) for one in registry.running()}
+    kept = {one.collection(APP) for one in registry.generations if one.status == "lost"}
+    assert shop.collections - kept == {one.collection(APP) for one in registry.running()}
+
+
+@settings(max_examples=100, deadline=None)
+@given(operations, st.none() | st.integers(0, 8))
+def test_a_start_with_a_wrong_address_costs_no_index(played: list[Operation], killed: int | None) -> None:
+    """Whatever stood before stands at the next start at the right one, also where that one was killed."""
+    shop = Shop()
+    for what, document, choice in played:
+        if what == "up" and not shop.up:
+            shop.act(shop.start(), None)
+        elif what == "keep" and shop.up:
+            shop.act(shop.keep(), None)
+        elif what in ("start", "promote", "rollback", "drop"):
+            wish(shop, what, document, choice)
+    shop.settle()
+    before, stood, answered = shop.registry().running(), set(shop.collections), dict(shop.aliases)
+    for _ in range(2):
+        shop.up = False
+        shop.swap()
+        shop.act(shop.start(), killed)
+        if shop.up:
+            shop.settle()
+        shop.up = False
+        shop.swap()
+        shop.settle()
+        assert shop.collections >= stood
+        if killed is None:
+            assert shop.collections == stood
+            assert shop.aliases == answered
+            assert shop.registry().running() == before
 
 
 @settings(max_examples=60, deadline=None)

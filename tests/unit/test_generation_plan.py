@@ -7,14 +7,13 @@ from core.settings import DocumentSettings, HashingEncoderSettings
 from ingest.generation_plan import (
     Action,
     Discard,
-    GenerationPlan,
     Halt,
     Point,
     Run,
-    plan_generations,
     reconcile,
 )
-from ingest.generations import Frozen, Generation, Pointer, Record, Registry, dropped, registry_of
+from ingest.generations import Frozen, Generation, Pointer, Record, Registry, dropped, lost, registry_of
+from ingest.start_plan import Found, GenerationPlan, plan_generations
 
 SECTION = DocumentSettings(table="shop.public.articles", title="{{ title }}", text="{{ body }}")
 FROZEN = Frozen(SECTION, HashingEncoderSettings(), "encoder-1", 64)
@@ -33,8 +32,7 @@ def planned(
     configured: Frozen | None = FROZEN,
     covered: Mapping[int, int] | None = None,
 ) -> GenerationPlan:
-    return plan_generations(
-        {} if configured is None else {"articles": configured},
+    found = Found(
         registry_of(records),
         stored,
         {("articles", number) for number in committed},
@@ -42,6 +40,7 @@ def planned(
         NOW,
         {("articles", number): count for number, count in (covered or {}).items()},
     )
+    return plan_generations({} if configured is None else {"articles": configured}, found)
 
 
 def numbers(found: Collection[Generation]) -> list[int]:
@@ -50,42 +49,42 @@ def numbers(found: Collection[Generation]) -> list[int]:
 
 def test_a_new_document_is_made_pointed_at_and_filled() -> None:
     plan = planned(stored=())
-    assert plan.run == plan.make == (Generation("articles", 1, "running", FROZEN, NOW),)
-    assert plan.point == (Pointer("articles", 1, None, NOW),)
+    assert plan.run == plan.make == [Generation("articles", 1, "running", FROZEN, NOW)]
+    assert plan.point == [Pointer("articles", 1, None, NOW)]
     assert "filled from the state topic" in plan.said[0]
 
 
 def test_a_known_one_runs_without_a_word() -> None:
     plan = planned(ONE)
-    assert plan == GenerationPlan((ONE,), (), (), (), ())
+    assert plan == GenerationPlan([ONE])
 
 
 def test_a_changed_file_waits_and_the_record_runs() -> None:
     plan = planned(ONE, configured=EDITED)
-    assert (plan.run, plan.make) == ((ONE,), ())
+    assert (plan.run, plan.make) == ([ONE], [])
     assert "text, encoder" in plan.said[0]
     assert "waits for a reindex" in plan.said[0]
 
 
 def test_a_candidate_that_is_the_file_s_goes_on_and_is_named() -> None:
     plan = planned(ONE, TWO, configured=EDITED)
-    assert (numbers(plan.run), plan.make, plan.drop) == ([1, 2], (), ())
+    assert (numbers(plan.run), plan.make, plan.lose) == ([1, 2], [], [])
     assert "promote articles" in plan.said[0]
 
 
 def test_a_lost_index_is_built_anew_under_another_number() -> None:
     plan = planned(ONE, stored=())
-    assert (numbers(plan.make), plan.point) == ([2], (Pointer("articles", 2, None, NOW),))
-    assert plan.drop == (ONE,)
+    assert (numbers(plan.make), plan.point) == ([2], [Pointer("articles", 2, 1, NOW)])
+    assert (plan.lose, plan.drop) == ([ONE], [])
 
 
 def test_a_lost_index_is_answered_from_another_that_stands_and_is_the_file_s() -> None:
     same = dataclasses.replace(TWO, frozen=FROZEN)
     plan = planned(ONE, same, stored=("shop-articles-g2",))
-    assert (plan.run, plan.make, plan.drop) == ((same,), (), (ONE,))
-    assert plan.point == (Pointer("articles", 2, None, NOW),)
+    assert (plan.run, plan.make, plan.lose, plan.drop) == ([same], [], [ONE], [])
+    assert plan.point == [Pointer("articles", 2, 1, NOW)]
     other = planned(ONE, TWO, stored=("shop-articles-g2",))
-    assert (numbers(other.run), numbers(other.make), other.drop) == ([2, 3], [3], (ONE,))
+    assert (numbers(other.run), numbers(other.make), other.lose) == ([2, 3], [3], [ONE])
 
 
 def test_a_lost_index_is_answered_from_the_fullest_that_stands() -> None:
@@ -94,32 +93,55 @@ def test_a_lost_index_is_answered_from_the_fullest_that_stands() -> None:
     older = dataclasses.replace(ONE, frozen=EDITED)
     stored = ("shop-articles-g1", "shop-articles-g3")
     plan = planned(older, *records[1:], stored=stored)  # nothing is known: what has answered before
-    assert (plan.point, plan.drop, plan.make) == ((Pointer("articles", 1, None, NOW),), (TWO,), ())
+    assert (plan.point, plan.lose, plan.make) == ([Pointer("articles", 1, 2, NOW)], [TWO], [])
     assert plan.said[-1].endswith(
         "another configuration than the file's, answers; answers are incomplete until it has caught up"
     )
     plan = planned(older, *records[1:], stored=stored, covered={1: 40, 2: 1000, 3: 1000})
-    assert plan.point == (Pointer("articles", 3, None, NOW),)
+    assert plan.point == [Pointer("articles", 3, 2, NOW)]
     assert plan.said[-1].endswith("which is built with the configuration of the file, answers")
     plan = planned(older, *records[1:], stored=stored, covered={1: 1000, 2: 1000, 3: 40})
-    assert plan.point == (Pointer("articles", 1, None, NOW),)
+    assert plan.point == [Pointer("articles", 1, 2, NOW)]
     assert plan.said[-1].endswith("another configuration than the file's, answers")
 
 
 def test_what_was_recorded_and_not_yet_made_is_made() -> None:
     plan = planned(ONE, TWO, stored=("shop-articles-g1",), committed=(1,))
-    assert (numbers(plan.run), plan.drop) == ([1, 2], ())
+    assert (numbers(plan.run), plan.lose) == ([1, 2], [])
 
 
-def test_a_lost_candidate_is_dropped_and_its_number_not_used_again() -> None:
+def test_a_lost_candidate_is_not_followed_and_its_number_not_used_again() -> None:
     plan = planned(ONE, TWO, stored=("shop-articles-g1",))
-    assert (plan.run, plan.drop) == ((ONE,), (TWO,))
+    assert (plan.run, plan.lose, plan.drop) == ([ONE], [TWO], [])
     assert "`tailrace reindex start`" in plan.said[0]
 
 
+def test_what_is_found_again_answers_where_what_replaced_it_is_not_here() -> None:
+    three = dataclasses.replace(ONE, number=3)
+    gone: list[Record] = [lost(ONE), lost(TWO), three, Pointer("articles", 3, 1)]
+    plan = planned(*gone, committed=(1, 2, 3))
+    assert (plan.run, plan.make) == ([ONE, TWO], [ONE, TWO])
+    assert (plan.point, plan.lose, plan.drop) == ([Pointer("articles", 1, 3, NOW)], [three], [])
+    assert "1 is found again and answers; that of generation 3, built meanwhile, is not here" in plan.said[-1]
+    plan = planned(*gone, stored=(), committed=(1, 2, 3))
+    assert (numbers(plan.run), plan.point, plan.lose) == ([4], [Pointer("articles", 4, 3, NOW)], [three])
+
+
+def test_what_is_found_again_beside_what_answers_is_only_told() -> None:
+    plan = planned(lost(ONE), TWO, configured=EDITED)
+    assert (plan.run, plan.make, plan.point, plan.drop) == ([TWO], [], [], [])
+    assert plan.said[-1].endswith("2 answers: `tailrace reindex drop articles 1` deletes it")
+
+
+def test_a_store_without_any_of_them_is_told_from_a_loss_of_one() -> None:
+    assert planned(ONE, TWO, stored=()).said[0].startswith("none of the indexes that are recorded is here")
+    assert planned(ONE, TWO, stored=("shop-articles-g2",)).said[0].startswith("document articles")
+    assert not any("none of the indexes" in line for line in planned(ONE, stored=(), committed=()).said)
+
+
 def test_a_document_no_longer_configured_loses_its_indexes() -> None:
-    assert planned(ONE, TWO, configured=None).drop == (ONE, TWO)
-    assert planned(dropped(ONE), configured=None).drop == ()
+    assert planned(ONE, TWO, configured=None).drop == [ONE, TWO]
+    assert planned(dropped(ONE), lost(TWO), configured=None).drop == [lost(TWO)]
 
 
 def test_numbers_are_never_used_twice() -> None:
@@ -178,6 +200,12 @@ def test_a_dropped_generation_is_halted_and_then_discarded() -> None:
     assert next_actions(registry, [1, 2], [1, 2], 2) == [Halt("articles", 1)]
     assert next_actions(registry, [2], [1, 2], 2) == [Discard(dropped(ONE))]
     assert next_actions(registry, [2], [2], 2) == []
+
+
+def test_what_is_lost_is_halted_and_never_discarded() -> None:
+    registry = registry_of([lost(ONE), TWO, Pointer("articles", 2, 1)])
+    assert next_actions(registry, [1, 2], [1, 2], 2) == [Halt("articles", 1)]
+    assert next_actions(registry, [2], [1, 2], 2) == []
 
 
 def test_what_answers_is_never_halted_nor_discarded() -> None:

@@ -19,6 +19,7 @@ from ingest.generations import (
     decode_registry,
     dropped,
     encode_record,
+    lost,
 )
 
 SECTION = DocumentSettings(table="shop.public.articles", title="{{ title }}", text="{{ body }}")
@@ -73,6 +74,13 @@ def test_roles_follow_the_pointer_and_nothing_else() -> None:
     registry = read(dropped(ONE), TWO, three, Pointer("articles", 2, 1))
     assert registry.role(registry.generations[0]) == "dropped"
     assert registry.running() == [TWO, three]
+
+
+def test_what_is_lost_neither_runs_nor_answers_nor_can_be_gone_back_to() -> None:
+    registry = read(lost(ONE), TWO, Pointer("articles", 1), Aliased("articles", 1))
+    assert registry.generations == (lost(ONE), TWO)
+    assert [registry.role(one) for one in registry.generations] == ["lost", "live"]
+    assert (registry.running(), registry.answering("articles")) == ([TWO], TWO)
 
 
 def test_of_a_pointer_at_a_dropped_generation_counts_what_answered_before() -> None:

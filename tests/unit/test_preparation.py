@@ -3,11 +3,12 @@
 import pytest
 from pydantic import ValidationError
 
+from core.errors import ConfigurationError
 from core.settings import DocumentSettings, HashingEncoderSettings, Settings
 from embed.memory_index import MemoryIndex
 from ingest.generation_plan import owned_collections
 from ingest.generations import Frozen, Generation
-from tailrace.preparation import forget_strays
+from tailrace.preparation import forget_strays, refuse_elsewhere
 
 SECTION = DocumentSettings(table="shop.public.articles", text="{{ body }}")
 ONE = Generation("articles", 4, "running", Frozen(SECTION, HashingEncoderSettings(), "hashing-8", 8))
@@ -26,6 +27,15 @@ def test_only_collections_of_the_configured_documents_are_strays() -> None:
         index.create(name, 8)
     forget_strays("shop", index, [ONE])
     assert set(index.collections()) == {"shop-articles-g4", *OTHERS}
+
+
+def test_what_another_process_follows_in_another_store_is_not_built_anew_here() -> None:
+    """Half of the rows would go to each."""
+    groups = {"shop-index-articles-g4": 2}
+    members = lambda group: groups.get(group, 0)  # noqa: E731 - Kafka's answer
+    with pytest.raises(ConfigurationError, match=r"generation 4 is not here, and 2 consumers .*index\.url"):
+        refuse_elsewhere("shop", {("articles", 4)}, members)
+    refuse_elsewhere("shop", {("articles", 3), ("notes", 4)}, members)
 
 
 def test_without_a_document_nothing_is_ours() -> None:
