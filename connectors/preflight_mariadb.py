@@ -169,7 +169,7 @@ def _table(table: MariaDbTable | None, name: str, wanted: MariaDbWanted) -> list
             title,
             "warn",
             f"foreign key {cascade}: rows that the server changes by it give no event, and stay searchable",
-            "change the child rows in the application, or run `tailrace resync` after such changes",
+            "change the child rows in the application, or take a new snapshot and `tailrace resync` after it",
         )
         for cascade in table.cascades
     ]

@@ -2,7 +2,6 @@
 
 from typing import Final
 
-from core.keys import TableId
 from ingest.resolve import Resolved
 
 
@@ -17,8 +16,8 @@ class GuardAlarm:
     `flush_seconds` is the connector's offset.flush.interval.ms, which preflight bounds by 5 s.
     """
 
-    def __init__(self, table: TableId, events_per_second: int, flush_seconds: float = 5.0) -> None:
-        self._table: Final = table
+    def __init__(self, topic: str, events_per_second: int, flush_seconds: float = 5.0) -> None:
+        self._topic: Final = topic
         self._limit: Final = int(2 * events_per_second * flush_seconds)
         self._dropped = 0
 
@@ -36,6 +35,7 @@ class GuardAlarm:
         else:
             return None
         return (
-            f"{self._table}: {why}: the database was restored or failed over, or the connector's"
-            f" offsets were reset. Nothing more is applied: run `tailrace resync {self._table}`"
+            f"{self._topic}: {why}: the database was restored or failed over, or the connector's offsets"
+            " were reset. Nothing more is applied: have the connector take a new snapshot (`tailrace connect"
+            f" offsets reset NAME --stop`, `resume NAME`), then run `tailrace resync {self._topic}`"
         )

@@ -13,22 +13,29 @@ from typing import Final
 
 from aiokafka import AIOKafkaProducer
 
+from core.consumer import away, opening
 from core.errors import ConfigurationError, TransientError
 from core.failpoint import failpoint
 from core.keys import TableId
-from core.settings import KafkaLog, Settings
+from core.settings import KafkaLog, Settings, Source
 from core.state import Truncate, encode_state
 from core.state_reader import StateReader
 from core.topics import raw_topic, resolve_group, sources_topic, state_topic
 from core.version import epoch_of, version
+from ingest.record import RawRecord
 from ingest.registry import read_registry, write_registry
-from ingest.sources import SourceRecord, decode_source, encode_source, resynced
+from ingest.snapshots import NewestSnapshot
+from ingest.sources import Observed, SourceRecord, decode_source, encode_source, resynced
 from ingest.topics_admin import TopicsAdmin
 from tailrace.configuration import load
 from tailrace.preparation import identity_of, observe
 
 SPARE_SECONDS: Final = 5.0
 """Beyond a worker's session: the broker ends it at its own next look."""
+
+
+PASS_BYTES: Final = 4 << 20
+SILENCE_MS: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +47,7 @@ class Resync:
     table: TableId
     record: SourceRecord
     start: int
+    """Where the worker reads on: at the newest snapshot, or at the first record."""
     partitions: int
     session_seconds: float
     said: str
@@ -66,17 +74,52 @@ def plan_resync(config: Path, topic: str) -> Resync:
     if known is None and not found.state_empty:
         written = asyncio.run(written_epoch(settings.log.brokers, state_topic(settings.app, table)))
     record = resynced(known, found, written)
+    begins = asyncio.run(newest_snapshot(settings.log.brokers, found, settings.sources[table.source], table))
+    start, of = (found.start, "") if begins is None else (begins, ", from the newest snapshot on,")
+    said = (
+        f"{topic}: epoch {record.epoch} begins; records {start} to {found.end}{of} are read again, and rows"
+        f" of {table} that they do not tell of are gone"
+    )
+    if start == found.start > 0:
+        said += (
+            f"\n{topic} begins at {start}: records before it have been deleted, and rows that only they told"
+            " of would be missing. Have the connector take a new snapshot first"
+        )
     return Resync(
         settings.app,
         settings.log.brokers,
         tables[topic],
         record,
-        found.start,
+        start,
         settings.ingest.state_partitions,
         settings.ingest.session_seconds,
-        f"{topic}: epoch {record.epoch} begins; records {found.start} to {found.end} are read again,"
-        f" and rows of {tables[topic]} that they do not tell of are gone",
+        said,
     )
+
+
+async def newest_snapshot(
+    brokers: Sequence[str], found: Observed, source: Source, table: TableId
+) -> int | None:
+    """The offset at which the newest first snapshot in the raw topic begins. Reads every record of it.
+
+    Raises TransientError if the broker does not answer.
+    """
+    newest, at = NewestSnapshot(source, table), found.start
+    async with opening(brokers, [found.topic], fetch_bytes=PASS_BYTES) as consumer:
+        (partition,) = consumer.assignment()
+        consumer.seek(partition, at)
+        while at < found.end:
+            heard = at
+            for records in (await consumer.getmany(timeout_ms=SILENCE_MS)).values():
+                for one in records:
+                    newest.take(
+                        RawRecord(found.topic, 0, one.offset, one.timestamp, one.key, one.value, one.headers)
+                    )
+            at = await consumer.position(partition)  # behind holes too
+            if at == heard:
+                raise away(brokers, [found.topic], f"no record for {SILENCE_MS / 1000:.0f} s")
+        await consumer.stop()
+    return newest.start
 
 
 async def written_epoch(brokers: Sequence[str], topic: str) -> int:

@@ -82,7 +82,7 @@ class ResolveAgent:
         self._clock, self._failpoint = clock, failpoint
         self._generation: int | None = None
         self._resolver: Resolver | None = None
-        self._alarm = GuardAlarm(table, source.expected_events_per_second)
+        self._alarm = GuardAlarm(raw_topic(source.prefix, table.table), source.expected_events_per_second)
         self._brake = Brake(settings.poison_share, "the source's schemas, placeholder, converter")
         self._position, self._committed_at = "", 0
         self._reached: Progress | None = None

@@ -74,6 +74,16 @@ class World:
         url = f"{self.stack.connect_url}/connectors/{self.stack.connector}/{what}"
         return httpx2.request(method, url, timeout=30, trust_env=False)
 
+    def forget(self) -> None:
+        """The connector stops, and no longer knows what it has read."""
+        assert self.connector("PUT", "stop").is_success
+        eventually(
+            lambda: self.connector("GET", "status").json()["connector"]["state"] == "STOPPED",
+            within_s=30,
+            what="the connector does not stop",
+        )
+        assert self.connector("DELETE", "offsets").is_success
+
     def record(self, topic: str) -> dict[str, Any]:
         """What is recorded of a raw topic: the newest wins."""
         sources = read_topic(self.stack, f"{self.stack.settings.app}.sources")
@@ -122,14 +132,7 @@ def test_a_topic_that_was_made_anew_is_resynced_although_the_command_is_killed_a
     assert (early.returncode, "nothing was changed" in early.stderr) == (1, True), early
     assert world.record(topic) == known, "a worker was running"
     stack.tailrace.stop()
-    # The connector forgets what it has read, and the topic is lost with all that it held.
-    assert world.connector("PUT", "stop").is_success
-    eventually(
-        lambda: world.connector("GET", "status").json()["connector"]["state"] == "STOPPED",
-        within_s=30,
-        what="the connector does not stop",
-    )
-    assert world.connector("DELETE", "offsets").is_success
+    world.forget()  # and the topic is lost with all that it held
     client = admin(stack)  # held: its calls end with it
     client.delete_topics([topic])[topic].result(30)
     # None of this is in any record: only a snapshot can tell.
@@ -182,5 +185,30 @@ def test_records_that_were_deleted_before_they_were_read_are_replaced_by_a_snaps
         "INSERT INTO debezium_signal VALUES ('again', 'execute-snapshot',"
         ' \'{"data-collections": ["public.products"], "type": "incremental"}\')'
     )
+    stack.tailrace.start()
+    world.check()
+
+
+def test_a_new_snapshot_in_a_topic_that_is_kept_takes_the_place_of_all_before(world: World) -> None:
+    """The slot was lost, say: what was deleted until the snapshot is told by no record of the topic."""
+    stack = world.stack
+    topic = f"{stack.settings.prefix}.public.articles"
+    stack.sql(
+        "INSERT INTO articles SELECT id, 'Tip ' || id, 'Tip number ' || id || ' says: oil tool' || id || '.',"
+        " 'care', 'en', true, now() FROM generate_series(60001, 60200) id"
+    )
+    wait_arrived(stack, world.api)
+    stack.tailrace.stop()
+    world.forget()
+    stack.sql("DELETE FROM articles WHERE id BETWEEN 60001 AND 60050")
+    stack.sql("UPDATE articles SET body = body || ' Or not.' WHERE id BETWEEN 60051 AND 60060")
+    end = raw_end(stack, "public.articles")
+    assert world.connector("PUT", "resume").is_success
+    rows = stack.sql("SELECT count(*) FROM articles")[0][0]
+    eventually(lambda: raw_end(stack, "public.articles") >= end + rows, within_s=60, what="no snapshot")
+
+    done = world.resync(topic, "--yes")
+    assert done.returncode == 0, done
+    assert f"records {end} to" in done.stderr, "from the first row of the new snapshot on"
     stack.tailrace.start()
     world.check()

@@ -98,7 +98,7 @@ class Log:
     def __init__(self) -> None:
         self.state = StateTable()
         self.resolver = Resolver(TABLE, SOURCE, 0)
-        self.alarm = GuardAlarm(TABLE, 1_000)
+        self.alarm = GuardAlarm(str(TABLE), 1_000)
         self.records: list[RawRecord] = []
         self.written: list[Any] = []
         self.parked = 0

@@ -31,7 +31,7 @@ class Table:
         self.state = StateTable()
         self.outcomes: list[Resolved] = []
         self.resolver = Resolver(TableId("lab", name), source, 0)
-        self.alarm = GuardAlarm(TableId("lab", name), source.expected_events_per_second)
+        self.alarm = GuardAlarm(f"lab.{name}", source.expected_events_per_second)
 
     def feed(self, offset: int, line: Row) -> Resolved:
         record = RawRecord(

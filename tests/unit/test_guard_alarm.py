@@ -21,7 +21,7 @@ def restarted(log: Log) -> Log:
 
 
 def test_the_alarm_lets_an_ordinary_replay_pass() -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10, flush_seconds=1.0)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10, flush_seconds=1.0)
     log.put("c", 1, (10, 20), "a")
     replayed = [log.put("c", 1, (10, 20), "a") for _ in range(20)]
     assert [alarm.observe(resolved) for resolved in replayed] == [None] * 20
@@ -33,7 +33,7 @@ def test_the_alarm_lets_an_ordinary_replay_pass() -> None:
 
 
 def test_the_alarm_stops_at_a_newer_event_with_an_older_position() -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     log.put("c", 1, (10, 20), "a", ts_ms=100)
     assert alarm.observe(log.put("u", 1, (10, 19), "replayed", ts_ms=100)) is None
     stop = alarm.observe(log.put("u", 1, (10, 19), "restored database", ts_ms=101))
@@ -42,7 +42,7 @@ def test_the_alarm_stops_at_a_newer_event_with_an_older_position() -> None:
 
 
 def test_the_alarm_allows_for_the_clock_of_a_snapshot() -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     log.put("c", 1, (10, 20), "a", ts_ms=100_000)
     log.put("r", 1, None, "a", ts_ms=95_000)  # the connector's clock is behind
     assert alarm.observe(log.put("c", 1, (10, 20), "a", ts_ms=100_000)) is None
@@ -51,7 +51,7 @@ def test_the_alarm_allows_for_the_clock_of_a_snapshot() -> None:
 
 @pytest.mark.parametrize("again", [False, True], ids=["one worker", "restarted"])
 def test_a_clock_that_stepped_back_is_no_other_database(again: bool) -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     log.put("c", 1, (10, 20), "a", ts_ms=1_000_000)
     log.put("u", 1, (20, 30), "b", ts_ms=999_900)
     log.send(None, value("t", None, (30, 40), ts_ms=999_950))
@@ -72,7 +72,7 @@ def test_a_clock_that_stepped_back_is_no_other_database(again: bool) -> None:
 
 @pytest.mark.parametrize("again", [False, True], ids=["one worker", "restarted"])
 def test_another_database_is_known_although_the_clock_had_stepped_back(again: bool) -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     log.put("c", 1, (10, 20), "a", ts_ms=1_000_000)
     log.put("u", 1, (20, 30), "b", ts_ms=999_900)
     log = restarted(log) if again else log
@@ -81,7 +81,7 @@ def test_another_database_is_known_although_the_clock_had_stepped_back(again: bo
 
 def test_another_database_is_known_at_the_first_row_it_loses() -> None:
     """Of one transaction, with one commit time: what could be applied hides nothing."""
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     log.put("c", 1, (100, 200), "a", ts_ms=1_000)
     log.put("c", 2, (200, 300), "b", ts_ms=2_000)
     assert alarm.observe(log.put("c", 3, (50, 60), "new", ts_ms=9_000)) is None
@@ -90,7 +90,7 @@ def test_another_database_is_known_at_the_first_row_it_loses() -> None:
 
 
 def test_another_database_is_known_at_a_truncate() -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     log.send(None, value("t", None, (100, 200), ts_ms=1_000))
     log.put("c", 1, (200, 300), "a", ts_ms=2_000)
     assert alarm.observe(log.send(None, value("t", None, (100, 200), ts_ms=1_000))) is None
@@ -104,7 +104,7 @@ def at_minute(log: Log, minute: int, sent: dict[str, Any]) -> Resolved:
 
 
 def test_a_clock_that_was_hours_ahead_once_hides_another_database_for_minutes_only() -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10_000)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10_000)
     row, hours = {"id": 1, "text": "a"}, 4 * 60 * 60_000
     at_minute(log, 0, value("c", row, (10, 20), ts_ms=hours))
     for minute in range(1, 13):
@@ -140,7 +140,7 @@ def of_mariadb(op: str, file: int, text: str, gtid: str | None, ts_ms: int) -> d
 @pytest.mark.parametrize("seconds", [1, 50])
 def test_another_primary_is_known_within_the_minute(seconds: int, again: bool) -> None:
     """Commit times have whole seconds there, and a GTID is not spelled like a position."""
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10)
     log.send({"id": 1}, of_mariadb("c", 120, "old", "0-1-100", 1_000_000))
     log = restarted(log) if again else log
     replayed = log.send({"id": 1}, of_mariadb("c", 120, "old", "0-1-100", 1_000_000))
@@ -151,7 +151,7 @@ def test_another_primary_is_known_within_the_minute(seconds: int, again: bool) -
 
 
 def test_another_primary_is_known_within_the_minute_of_a_snapshot() -> None:
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10)
     log.send({"id": 1}, of_mariadb("c", 120, "old", "0-1-100", 1_000_000))
     log.send({"id": 1}, of_mariadb("r", 120, "read again", None, 1_010_000))
     assert alarm.observe(log.send({"id": 1}, of_mariadb("u", 7, "new", "0-2-101", 1_030_000))) is not None

@@ -83,7 +83,7 @@ def test_a_replayed_truncate_is_known_by_its_place_in_the_binlog(
         (None, of_mysql("t", 200, gtids[1], ts_ms=2_000)),
         ({"id": 1}, of_mysql("c", 300, gtids[2], 1, "loaded", 3_000)),
     ]
-    log, alarm = Log(), GuardAlarm(TABLE, events_per_second=10)
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10)
     assert [log.send(*one).outcome for one in sent] == ["applied"] * 3
     if restarted:
         assert log.state.truncate is not None
