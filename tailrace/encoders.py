@@ -142,8 +142,8 @@ class EncoderBook:
     def answering_encoder(self, configured: EncoderSettings) -> Encoder:
         """For texts of no one document: that of the first document's answers, or the configured one."""
         registry = self._registry()
-        live = [one for name in sorted(self._configured) if (one := registry.live(name)) is not None]
-        return self.query_encoder(live[0].collection(self._app)) if live else self.load(configured).query
+        found = [one for name in sorted(self._configured) if (one := registry.answering(name)) is not None]
+        return self.query_encoder(found[0].collection(self._app)) if found else self.load(configured).query
 
     def documents(self) -> Sequence[str]:
         """As retrieve.recipe.Recipes, like the next two."""
@@ -171,9 +171,9 @@ class EncoderBook:
         return found
 
     def _tables_of(self, registry: Registry, document: str) -> Sequence[TableId]:
-        live = registry.live(document)
+        first = registry.answering(document)
         running = [one for one in registry.of(document) if one.status == "running"]
-        sections = [one.frozen.document for one in sorted(running, key=lambda one: one != live)]
+        sections = [one.frozen.document for one in sorted(running, key=lambda one: one != first)]
         sections.append(self._configured[document])
         tables = dict.fromkeys(TableId.parse(section.table) for section in sections)
         return [table for table in tables if table in self._known]

@@ -105,8 +105,9 @@ class Runtime:
                 log.info(line)
         self._registry = registry = RegistryTail(settings.app, self.brokers)
         await registry.start()
-        live = [one for name in settings.documents if (one := registry.registry.live(name)) is not None]
-        await asyncio.to_thread(self._books.know, live)
+        found = registry.registry
+        answering = [one for name in settings.documents if (one := found.answering(name)) is not None]
+        await asyncio.to_thread(self._books.know, answering)
         if self._bound is not None:
             self.service = Service(
                 settings,
@@ -121,7 +122,7 @@ class Runtime:
             )
             await self.service.start(self._bound)
         if self._with_worker:
-            await self._start_worker(epochs, live, index)
+            await self._start_worker(epochs, answering, index)
 
     async def stop(self) -> None:
         """Stop in the other order. Safe after a start that failed half way."""

@@ -139,7 +139,7 @@ class Service:
     async def start(self, bound: socket.socket) -> None:
         """Serve on `bound`, then read; `/health/ready` says how far."""
         for collection, error in (await asyncio.to_thread(self._book.learn, self._tail.registry)).items():
-            self._refuse_live(collection, error)
+            self._refuse_answering(collection, error)
         self._http = await serve_http(
             create_app(self._services), bound, hosts=self._settings.serve.allowed_hosts
         )
@@ -208,11 +208,11 @@ class Service:
                     log.error("cannot answer from a generation", collection=collection, why=str(error))
             said = {collection: str(error) for collection, error in failed.items()}
 
-    def _refuse_live(self, collection: str, error: TailraceError) -> None:
+    def _refuse_answering(self, collection: str, error: TailraceError) -> None:
         """Without what answers there is nothing to serve; without a candidate there is."""
         registry, app = self._tail.registry, self._settings.app
-        live = [registry.live(document) for document in self._settings.documents]
-        if collection in [one.collection(app) for one in live if one is not None]:
+        found = [registry.answering(document) for document in self._settings.documents]
+        if collection in [one.collection(app) for one in found if one is not None]:
             raise error
         log.error("cannot answer from a generation", collection=collection, why=str(error))
 
