@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from threading import Condition
+from threading import Condition, Lock
 from typing import Final
 
 import numpy as np
@@ -73,7 +73,11 @@ class Priority:
 
 
 class Turns:
-    """One generation's way to work: first if it answers, else in turns. For one thread, its agent's."""
+    """One generation's way to work: first if it answers, else in turns.
+
+    The threads of its agent share its time: while one of them rests, the others come no further than
+    to the end of their piece.
+    """
 
     def __init__(
         self,
@@ -83,7 +87,8 @@ class Turns:
     ) -> None:
         self._priority, self._pace, self.background = priority or Priority(), pace, background
         self._wanted: Callable[[], bool] = lambda: True
-        self._since = time.monotonic()
+        self._one = Lock()
+        self._since = self._due = time.monotonic()
 
     @property
     def alive_at(self) -> float:
@@ -94,6 +99,7 @@ class Turns:
     def batch(self, wanted: Callable[[], bool]) -> Iterator[None]:
         """Around a batch. `wanted`, asked from the thread that works, tells when to break off."""
         self._wanted, self._since = wanted, time.monotonic()
+        self._due = max(self._due, self._since)
         with nullcontext() if self.background() else self._priority.held():
             yield
 
@@ -102,21 +108,26 @@ class Turns:
 
         Raises TransientError in the background if the batch is no longer wanted: it can be done again.
         """
-        began = time.monotonic()
-        worked, self._since = began - self._since, began
-        for live in (True, False):  # first behind live work, then as slowly as asked for
-            while self._goes_on():
-                now = time.monotonic()
-                most = worked * (1 / LEAST_SHARE - 1) if live else self._rest(worked, texts)
-                left = began + most - now
-                if left <= 0:
-                    break
-                self._since = now
-                if live and self._priority.wait(min(left, LOOK_SECONDS)):
-                    break
-                if not live:
-                    time.sleep(min(left, LOOK_SECONDS))
-        self._since = time.monotonic()
+        with self._one:
+            began = time.monotonic()
+            worked, self._since = began - self._since, began
+            for live in (True, False):  # first behind live work, then as slowly as asked for
+                while self._goes_on():
+                    now = time.monotonic()
+                    if live:
+                        left = began + worked * (1 / LEAST_SHARE - 1) - now
+                    else:
+                        left = max(began + self._rest(worked), self._next(texts)) - now
+                    if left <= 0:
+                        break
+                    self._since = now
+                    if live and self._priority.wait(min(left, LOOK_SECONDS)):
+                        break
+                    if not live:
+                        time.sleep(min(left, LOOK_SECONDS))
+            if texts:
+                self._due = max(began, self._next(texts))
+            self._since = time.monotonic()
 
     def _goes_on(self) -> bool:
         """Whether there is a reason to wait; the work itself may have lost its own.
@@ -129,11 +140,14 @@ class Turns:
             raise TransientError("broken off: the partition is another worker's, or this one stops")
         return True
 
-    def _rest(self, worked: float, texts: int) -> float:
-        pace = self._pace()
-        by_share = worked * (1 / pace.share - 1) if pace.share else 0.0
-        by_rate = texts / pace.rate - worked if pace.rate else 0.0
-        return max(by_share, by_rate)
+    def _rest(self, worked: float) -> float:
+        share = self._pace().share
+        return worked * (1 / share - 1) if share else 0.0
+
+    def _next(self, texts: int) -> float:
+        """When, at the rate asked for, so many texts are due after those before them."""
+        rate = self._pace().rate
+        return self._due + texts / rate if rate else self._due
 
 
 class PacedEncoder:

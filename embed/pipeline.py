@@ -6,8 +6,9 @@ changes again completes them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 from uuid import UUID
 
 from core.errors import ConfigurationError, PermanentError, TransientError
@@ -28,6 +29,9 @@ Failpoint: TypeAlias = Callable[[str], None]
 
 PAGE: Final = 1000
 """Manifests or chunks of one page of a sweep."""
+
+PART: Final = 128
+"""Chunks whose vectors are made in one go: while they are, the part before is written and the next is cut."""
 
 WRITTEN: Final = 200
 """Points of one call of the index: the embedded one stops every other thread meanwhile."""
@@ -67,6 +71,24 @@ class _Work:
     swap: Swap | None = None
     drop: Drop | None = None
     written: tuple[Chunk, ...] = ()
+
+
+@dataclass(slots=True)
+class _Batch:
+    """One call of `apply`, and the thread in which its vectors are made."""
+
+    rewrite: bool
+    applied: Applied = field(default_factory=Applied)
+    vectors: Vectors = field(default_factory=Vectors)
+    put: list[str] = field(default_factory=list)
+    """Texts of the chunks that were added, in documents that were put."""
+    thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "encode"))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.shutdown(cancel_futures=True)
 
 
 class Pipeline:
@@ -110,24 +132,19 @@ class Pipeline:
         A change that can never be applied is in `failed`, and fails no other. Raises TransientError
         if index or encoder may answer later: then apply all of them again.
         """
-        applied, vectors = Applied(), Vectors()
-        newest = _newest(changes)
-        applied.superseded = len(changes) - len(newest)
-        works = [work for work in self._read(newest) if self._cut(work, applied)]
-        self._failpoint("after_chunk")
-        for _ in range(ROUNDS):
-            works = [work for work in works if self._planned(work, applied, rewrite=rewrite)]
-            if not works:
-                break
-            works = self._vectorized(works, vectors, applied)
-            self._failpoint("after_embed")
-            with INDEX_WRITE.labels(self._document).time():
-                works = self._write(works, vectors, applied)
-        else:
-            raise TransientError(
-                f"{len(works)} rows of {self._document} are being written by another worker: apply them again"
-            )
-        applied.embedded = len(vectors.paid)
+        with _Batch(rewrite) as batch:
+            newest = _newest(changes)
+            batch.applied.superseded = len(changes) - len(newest)
+            coming: Future[list[_Work]] | None = None
+            for works in self._parts(self._read(newest), batch):
+                before, coming = coming, self._begin(works, batch)
+                if before is not None:
+                    self._complete(before, batch)
+            if coming is not None:
+                self._complete(coming, batch)
+            applied = batch.applied
+        applied.embedded = len(batch.vectors.paid)
+        applied.reused = len(batch.put) - len(batch.vectors.paid.intersection(batch.put))
         self._count(applied)
         return applied
 
@@ -147,21 +164,21 @@ class Pipeline:
             removed += self.apply(removals).removed
         return removed
 
-    def sweep_deleted(self, below: int) -> int:
-        """Erase the manifests of documents removed before version `below`. How many there were.
-
-        Only once no worker can wake with an older version: they are what stops it.
-        """
-        erased = 0
-        for page in self._pages(deleted=True, below=below):
-            self._collection.erase_manifests([one.id for one in page], below)
-            erased += len(page)
-        return erased
-
     def _read(self, changes: Sequence[Change]) -> list[_Work]:
         ids = [manifest_id(change.name, change.canonical) for change in changes]
         stored = self._collection.manifests(ids) if ids else {}
         return [_Work(change, stored.get(one)) for change, one in zip(changes, ids, strict=True)]
+
+    def _parts(self, works: Sequence[_Work], batch: "_Batch") -> Iterator[list[_Work]]:
+        """Those that need effects, cut and planned when they are asked for, some PART chunks at a time."""
+        part: list[_Work] = []
+        for place, work in enumerate(works, start=1):
+            if self._cut(work, batch.applied) and self._planned(work, batch):
+                part.append(work)
+            if part and (place == len(works) or sum(len(one.add) for one in part) >= PART):
+                self._failpoint("after_chunk")
+                yield part
+                part = []
 
     def _cut(self, work: _Work, applied: Applied) -> bool:
         """Whether the change can go on; if not, it has failed. What is superseded already is not cut."""
@@ -175,21 +192,27 @@ class Pipeline:
                 return False
         return True
 
-    def _planned(self, work: _Work, applied: Applied, *, rewrite: bool) -> bool:
+    def _planned(self, work: _Work, batch: "_Batch") -> bool:
         """Whether the change needs effects; if not, it is counted."""
-        made: Plan = plan(work.old, work.change, work.chunks, self._fingerprint, rewrite=rewrite)
+        made: Plan = plan(work.old, work.change, work.chunks, self._fingerprint, rewrite=batch.rewrite)
         work.add, work.swap, work.drop = made.add, made.swap, made.drop
         if made.outcome == "superseded":
-            applied.superseded += 1
+            batch.applied.superseded += 1
             vain = strays(work.written, work.old)
             if vain is not None:
                 self._collection.drop_chunks([vain])
         elif made.outcome == "unchanged":
-            applied.unchanged += 1
+            batch.applied.unchanged += 1
         return made.swap is not None
 
-    def _vectorized(self, works: Sequence[_Work], vectors: Vectors, applied: Applied) -> list[_Work]:
-        """The works whose added texts all have vectors; those with a text that is refused have failed."""
+    def _begin(self, works: Sequence[_Work], batch: "_Batch") -> "Future[list[_Work]]":
+        return batch.thread.submit(self._vectorized, works, batch)
+
+    def _vectorized(self, works: Sequence[_Work], batch: "_Batch") -> list[_Work]:
+        """The works whose added texts all have vectors; those with a text that is refused have failed.
+
+        In the batch's thread alone: a part finds what the part before has paid for.
+        """
         old = [
             one
             for work in works
@@ -197,6 +220,7 @@ class Pipeline:
             for one in work.drop.chunks
         ]
         rows = [manifest_id(work.change.name, work.change.canonical) for work in works if work.add]
+        vectors = batch.vectors
         self._vectorizer.add(vectors, (chunk.text for work in works for chunk in work.add), old, rows)
         kept = []
         for work in works:
@@ -204,19 +228,33 @@ class Pipeline:
             if refused is None:
                 kept.append(work)
             else:
-                applied.failed.append((work.change, vectors.refused[refused]))
+                batch.applied.failed.append((work.change, vectors.refused[refused]))
         return kept
 
-    def _write(self, works: Sequence[_Work], vectors: Vectors, applied: Applied) -> list[_Work]:
-        """The effects. Gives back the works that somebody else overtook, with what is stored now."""
+    def _complete(self, coming: "Future[list[_Work]]", batch: "_Batch") -> None:
+        """The effects of a part, once its vectors are there; what others overtake is planned again."""
+        for _ in range(ROUNDS):
+            works = coming.result()
+            self._failpoint("after_embed")
+            with INDEX_WRITE.labels(self._document).time():
+                lost = self._write(works, batch)
+            works = [work for work in lost if self._planned(work, batch)]
+            if not works:
+                return
+            coming = self._begin(works, batch)
+        raise TransientError(
+            f"{len(works)} rows of {self._document} are being written by another worker: apply them again"
+        )
+
+    def _write(self, works: Sequence[_Work], batch: "_Batch") -> list[_Work]:
+        """Gives back the works that somebody else overtook, with what is stored now."""
         self._failpoint("before_upsert")
         added = [(work.change, chunk) for work in works for chunk in work.add]
         for at in range(0, len(added), WRITTEN):
             self._give_way()
-            self._collection.write_chunks(list(self._points(added[at : at + WRITTEN], vectors)))
+            self._collection.write_chunks(list(self._points(added[at : at + WRITTEN], batch.vectors)))
         for work in works:
             work.written = work.add
-        applied.reused += len(added) - len(vectors.paid.intersection(chunk.text for _, chunk in added))
         self._failpoint("after_upsert")
         swaps = [work.swap for work in works if work.swap]
         won: set[UUID] = set()
@@ -230,8 +268,9 @@ class Pipeline:
         if drops:
             self._collection.drop_chunks(drops)
         removed = sum(isinstance(work.change, Removal) for work in done)
-        applied.removed += removed
-        applied.written += len(done) - removed
+        batch.applied.removed += removed
+        batch.applied.written += len(done) - removed
+        batch.put += [chunk.text for work in done for chunk in work.add]
         if lost:
             log.debug("overtaken by another writer", document=self._document, rows=len(lost))
             for work, fresh in zip(lost, self._read([work.change for work in lost]), strict=True):

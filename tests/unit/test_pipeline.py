@@ -1,7 +1,9 @@
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from embed.encoder import HashingEncoder, Kind
 from embed.index import Collection, Counts
 from embed.memory_index import MemoryIndex
 from embed.model import Document, Removal, Scope, Sparse, Vector
-from embed.pipeline import Pipeline
+from embed.pipeline import PART, Pipeline
 from embed.plan import desired
 from embed.store import VectorStore
 from embed.strays import StraySweep
@@ -227,9 +229,54 @@ def test_an_outage_fails_all_and_repeating_completes(world: World) -> None:
 
 
 def test_the_encoder_gets_texts_in_bounded_calls(world: World) -> None:
-    world.pipeline.apply([document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(300)])
+    long = "\n\n".join(f"Number {n} is.\n\nAnd {n} again." for n in range(300))
+    world.pipeline.apply([document(1, 1, long)])
     assert sum(world.encoder.calls) == 600
     assert max(world.encoder.calls) == 256
+
+
+def test_a_batch_is_embedded_and_written_in_parts(world: World) -> None:
+    changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(PART)]
+    assert world.pipeline.apply(changes).embedded == 2 * PART
+    assert world.encoder.calls == [PART, PART]
+    assert world.points.count("after_upsert") == 2
+
+
+def test_the_next_part_is_cut_while_the_encoder_works(world: World) -> None:
+    cut_next, begun = threading.Event(), threading.Event()
+    counted, encoded = world.encoder.count, world.encoder.encode
+
+    def count(texts: Sequence[str]) -> list[int]:
+        if f"Number {PART - 1} is." in texts[0]:
+            assert begun.wait(10), "the encoder is at work"
+            cut_next.set()
+        return counted(texts)
+
+    def encode(texts: Sequence[str], *, kind: Kind) -> Vector:
+        begun.set()
+        assert cut_next.wait(10), "the next part is cut meanwhile"
+        return encoded(texts, kind=kind)
+
+    changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(PART)]
+    with patch.object(world.encoder, "count", count), patch.object(world.encoder, "encode", encode):
+        assert world.another().apply(changes).written == PART
+
+
+def test_equal_texts_of_two_parts_are_paid_once(world: World) -> None:
+    changes = [document(n, 1, f"Number {n} is.\n\nThe same.") for n in range(PART)]
+    applied = world.pipeline.apply(changes)
+    assert (applied.embedded, applied.reused) == (PART + 1, PART - 1)
+
+
+def test_an_outage_in_a_later_part_ends_with_nothing_running(world: World) -> None:
+    changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(2 * PART)]
+    changes[-1] = document(2 * PART, 1, "Come later.")
+    with pytest.raises(TransientError):
+        world.pipeline.apply(changes)
+    assert [one.name for one in threading.enumerate() if one.name.startswith("encode")] == []
+    assert world.collection.counts().documents >= PART // 2, "what came before it is there"
+    again = world.pipeline.apply(changes[:-1])
+    assert (again.embedded, again.failed) == (PART - 2, []), "the last part, but for the row away"
 
 
 def test_rewrite_restores_what_was_lost_behind_its_back(world: World) -> None:
@@ -251,13 +298,6 @@ def test_a_truncate_removes_what_is_older(world: World) -> None:
     assert (grave.version, grave.position, grave.committed_at, grave.chunks) == (2400, "0/9", 77, ())
     assert world.pipeline.truncate(2400, "0/9", 77) == 0
     assert world.pipeline.apply([document(3, 3, "Text 3.")]).superseded == 1
-
-
-def test_old_fences_are_swept(world: World) -> None:
-    world.pipeline.apply([removal(n, n) for n in range(5)] + [document(9, 1, "Live.")])
-    assert world.pipeline.sweep_deleted(3) == 3
-    assert {one.version for one in world.collection.scroll(None, 10, deleted=True).manifests} == {3, 4}
-    assert world.texts() == ["Live."]
 
 
 def test_strays_are_swept_and_nothing_else(world: World) -> None:
