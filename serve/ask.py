@@ -8,7 +8,7 @@ from core.settings import Profile, Settings
 from core.state import Json
 from embed.model import Scope
 from retrieve.model import Question
-from serve.errors import RequestError, UnknownNameError
+from serve.errors import RequestError
 from serve.prompt import Message
 
 MOST_HITS: Final = 100
@@ -83,4 +83,5 @@ def _positions(
 def _known(param: str, asked: Mapping[str, object], known: Sequence[str] | set[str], kind: str) -> None:
     for name in asked:
         if name not in known:
-            raise RequestError(str(UnknownNameError(f"{kind} of this profile", name, known)), param)
+            shown = ", ".join(sorted(known)) or "(none configured)"
+            raise RequestError(f"this profile has no {kind} {name[:100]!r}: write one of {shown}", param)

@@ -15,7 +15,7 @@ from ingest.generations import Generation, Registry
 from retrieve.compare import Asked, Comparison, Step
 from retrieve.comparing import Comparer
 from retrieve.search import KeysOf
-from serve.errors import UnknownNameError
+from serve.errors import RequestError, UnknownNameError
 from serve.ports import GenerationsView, GenerationView
 from tailrace.encoders import EncoderBook
 
@@ -76,9 +76,14 @@ class IndexedGenerations:
             raise TransientError(f"document {document} has no live index yet")
         others = [one for one in running if one != live and number in (None, one.number)]
         if not others:
+            if number is None:
+                raise RequestError(
+                    f"document {document} has generation {live.number}, which answers, and no other:"
+                    f" `tailrace reindex start {document}` builds one to compare it with",
+                    "number",
+                )
             known = [str(one.number) for one in running if one != live]
-            wanted = f"beside {live.number}, which answers" if number is None else str(number)
-            raise UnknownNameError("generation", wanted, known)
+            raise UnknownNameError("generation", str(number), known)
         return live, others[-1]
 
     def _view(self, registry: Registry) -> GenerationsView:

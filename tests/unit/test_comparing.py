@@ -16,7 +16,7 @@ from embed.model import Scope
 from ingest.generations import Frozen, Generation, Registry, registry_of
 from retrieve.compare import Asked, Comparison, Step
 from retrieve.comparing import Comparer
-from serve.errors import UnknownNameError
+from serve.errors import RequestError, UnknownNameError
 from tailrace.encoders import EncoderBook
 from tailrace.reindex.comparison import IndexedGenerations
 from tailrace.service import keys_of
@@ -250,7 +250,9 @@ def test_one_comparison_at_a_time_and_only_of_what_runs() -> None:
         assert last.candidate.number == 2
         await asked(2)  # the way is free again, and after one that was left in the middle too
         registry[0] = registry_of([registry[0].generations[0]])
-        with pytest.raises(UnknownNameError, match=r"\(none configured\)"):
+        with pytest.raises(
+            RequestError, match="generation 1, which answers, and no other: `tailrace reindex start"
+        ):
             await asked()
 
     run(test)
