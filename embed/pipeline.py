@@ -33,6 +33,9 @@ PAGE: Final = 1000
 PART: Final = 128
 """Chunks whose vectors are made in one go: while they are, the part before is written and the next is cut."""
 
+KNOWN_PART: Final = 2048
+"""The same while all vectors are there already: nothing is waited for, and few large calls cost less."""
+
 WRITTEN: Final = 200
 """Points of one call of the index: the embedded one stops every other thread meanwhile."""
 
@@ -122,6 +125,8 @@ class Pipeline:
         self._document, self._collection, self._cutter, self._sparse = document, collection, cutter, sparse
         self._fingerprint, self._failpoint, self._give_way = encoder.fingerprint, failpoint, give_way
         self._vectorizer = Vectorizer(document, collection, encoder, store, donors)
+        self._pays = True
+        """Whether the last part had texts for the encoder: then the next one is likely to have some too."""
 
     def apply(self, changes: Sequence[Change], *, rewrite: bool = False) -> Applied:
         """Make the index hold the newest of these changes by row, unless it holds a newer one.
@@ -172,13 +177,15 @@ class Pipeline:
     def _parts(self, works: Sequence[_Work], batch: "_Batch") -> Iterator[list[_Work]]:
         """Those that need effects, cut and planned when they are asked for, some PART chunks at a time."""
         part: list[_Work] = []
+        added = 0
         for place, work in enumerate(works, start=1):
             if self._cut(work, batch.applied) and self._planned(work, batch):
                 part.append(work)
-            if part and (place == len(works) or sum(len(one.add) for one in part) >= PART):
+                added += len(work.add)
+            if part and (place == len(works) or added >= (PART if self._pays else KNOWN_PART)):
                 self._failpoint("after_chunk")
                 yield part
-                part = []
+                part, added = [], 0
 
     def _cut(self, work: _Work, applied: Applied) -> bool:
         """Whether the change can go on; if not, it has failed. What is superseded already is not cut."""
@@ -221,7 +228,9 @@ class Pipeline:
         ]
         rows = [manifest_id(work.change.name, work.change.canonical) for work in works if work.add]
         vectors = batch.vectors
+        paid = len(vectors.paid)
         self._vectorizer.add(vectors, (chunk.text for work in works for chunk in work.add), old, rows)
+        self._pays = len(vectors.paid) > paid
         kept = []
         for work in works:
             refused = next((chunk.text for chunk in work.add if chunk.text in vectors.refused), None)

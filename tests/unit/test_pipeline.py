@@ -242,6 +242,17 @@ def test_a_batch_is_embedded_and_written_in_parts(world: World) -> None:
     assert world.points.count("after_upsert") == 2
 
 
+def test_what_needs_no_encoder_is_written_in_one_part(world: World) -> None:
+    changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(PART)]
+    world.pipeline.apply(changes)
+    parts = world.points.count("after_upsert")
+    again = [replace(one, version=2, metadata={"lang": "en"}) for one in changes]
+    world.pipeline.apply(again[: PART // 2])  # learns that nothing is to be paid for
+    applied = world.pipeline.apply([replace(one, version=3, metadata={"lang": "de"}) for one in changes])
+    assert (applied.embedded, applied.reused) == (0, 2 * PART)
+    assert world.points.count("after_upsert") == parts + 2
+
+
 def test_the_next_part_is_cut_while_the_encoder_works(world: World) -> None:
     cut_next, begun = threading.Event(), threading.Event()
     counted, encoded = world.encoder.count, world.encoder.encode
