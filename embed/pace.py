@@ -23,6 +23,9 @@ PIECE: Final = 8
 LEAST_SHARE: Final = 0.1
 """Of the time, for the background, however much live work there is: it must end one day."""
 
+WISHED_SHARE: Final = 0.5
+"""Of the time, for one that is to answer as soon as it is level: somebody waits for that."""
+
 LOOK_SECONDS: Final = 0.1
 """Between two looks, while waiting, at whether the wait still has a reason."""
 
@@ -75,8 +78,8 @@ class Priority:
 class Turns:
     """One generation's way to work: first if it answers, else in turns.
 
-    The threads of its agent share its time: while one of them rests, the others come no further than
-    to the end of their piece.
+    One that is wished for has half of the time at least, and no limits. The threads of its agent share its
+    time: while one of them rests, the others come no further than to the end of their piece.
     """
 
     def __init__(
@@ -84,8 +87,10 @@ class Turns:
         priority: Priority | None = None,
         pace: Callable[[], Pace] = Pace,
         background: Callable[[], bool] = lambda: False,
+        wished: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._priority, self._pace, self.background = priority or Priority(), pace, background
+        self._priority, self.background = priority or Priority(), background
+        self._recorded, self._wished = pace, wished
         self._wanted: Callable[[], bool] = lambda: True
         self._one = Lock()
         self._since = self._due = time.monotonic()
@@ -115,7 +120,8 @@ class Turns:
                 while self._goes_on():
                     now = time.monotonic()
                     if live:
-                        left = began + worked * (1 / LEAST_SHARE - 1) - now
+                        least = WISHED_SHARE if self._wished() else LEAST_SHARE
+                        left = began + worked * (1 / least - 1) - now
                     else:
                         left = max(began + self._rest(worked), self._next(texts)) - now
                     if left <= 0:
@@ -139,6 +145,9 @@ class Turns:
         if not self._wanted():
             raise TransientError("broken off: the partition is another worker's, or this one stops")
         return True
+
+    def _pace(self) -> Pace:
+        return Pace() if self._wished() else self._recorded()
 
     def _rest(self, worked: float) -> float:
         share = self._pace().share

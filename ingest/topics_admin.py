@@ -193,20 +193,29 @@ class TopicsAdmin:
     def bounds(self, topics: Sequence[str]) -> dict[tuple[str, int], Bounds]:
         """First and next offset of every partition of these topics."""
         with _border(self._brokers):
-            metadata = self._admin.list_topics(timeout=TIMEOUT_SECONDS).topics
-            partitions = [
-                TopicPartition(topic, number)
-                for topic in topics
-                if topic in metadata
-                for number in metadata[topic].partitions
-            ]
-            if not partitions:
-                return {}
+            partitions = self._partitions(topics)
             first = self._offsets(partitions, OffsetSpec.earliest())
             last = self._offsets(partitions, OffsetSpec.latest())
             return {key: Bounds(first[key], last[key]) for key in first}
 
+    def since(self, topics: Sequence[str], at: int) -> dict[tuple[str, int], int]:
+        """The first offset stamped at Unix ms `at` or later, by partition; those without one are left out."""
+        with _border(self._brokers):
+            found = self._offsets(self._partitions(topics), OffsetSpec.for_timestamp(at))
+            return {key: offset for key, offset in found.items() if offset >= 0}
+
+    def _partitions(self, topics: Sequence[str]) -> list[TopicPartition]:
+        metadata = self._admin.list_topics(timeout=TIMEOUT_SECONDS).topics
+        return [
+            TopicPartition(topic, number)
+            for topic in topics
+            if topic in metadata
+            for number in metadata[topic].partitions
+        ]
+
     def _offsets(self, partitions: Sequence[TopicPartition], spec: Any) -> dict[tuple[str, int], int]:
+        if not partitions:
+            return {}
         futures = self._admin.list_offsets(dict.fromkeys(partitions, spec), request_timeout=TIMEOUT_SECONDS)
         return {(tp.topic, tp.partition): future.result().offset for tp, future in futures.items()}
 

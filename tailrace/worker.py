@@ -105,7 +105,8 @@ class Indexers:
         """Blocks while its model is loaded. Raises ConfigurationError if that or its collection is gone."""
         frozen, app = generation.frozen, self._settings.app
         standing = Standing(app, self._index, self._tail, generation)
-        turns, spent = Turns(self._priority, standing.pace, standing.background), Spent()
+        turns = Turns(self._priority, standing.pace, standing.background, standing.wished)
+        spent = Spent()
         encoder = PacedEncoder(self._book.of(generation).document, turns, spent)
         collection = self._index.open(generation.collection(app))
         pipeline = Pipeline(

@@ -5,9 +5,9 @@ make it so.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Final, Self, TypeVar
 
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError, TransientError
@@ -16,10 +16,12 @@ from core.settings import KafkaLog, Settings
 from core.topics import generations_topic, index_group, state_topic
 from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, dropped, encode_record
 from ingest.registry import RegistryTail, RegistryWriter
-from ingest.topics_admin import Bounds, TopicsAdmin
+from ingest.topics_admin import TopicsAdmin
 from tailrace.adapters import load_encoders
 from tailrace.reindex import decide
-from tailrace.reindex.progress import Progress, progress
+from tailrace.reindex.progress import CAUGHT_UP_SECONDS, Progress, progress
+
+V = TypeVar("V")
 
 DRAIN_STEP_SECONDS: Final = 0.25
 
@@ -77,31 +79,26 @@ class Control:
         registry = self.registry
         # A report or a new pace may have come since they were found.
         current = [registry.find(one.document, one.number) or one for one in generations]
-        bounds, committed = await asyncio.to_thread(self._offsets, current)
-        now = self._clock.now_ms()
-        return [
-            progress(registry, one, bounds[_table(one)], committed[one.document, one.number], now)
-            for one in current
-        ]
+        return await asyncio.to_thread(self._progress, registry, current, self._clock.now_ms())
 
-    def _offsets(
-        self, generations: Sequence[Generation]
-    ) -> tuple[dict[TableId, dict[int, Bounds]], dict[tuple[str, int], dict[int, int]]]:
+    def _progress(self, registry: Registry, generations: Sequence[Generation], now: int) -> list[Progress]:
+        """Blocking. The ends are read first: what comes while the rest is asked counts for nobody."""
         app = self._settings.app
-        topics = {state_topic(app, table): table for table in map(_table, generations)}
-        bounds: dict[TableId, dict[int, Bounds]] = {table: {} for table in topics.values()}
-        for (topic, number), found in self._admin.bounds(list(topics)).items():
-            bounds[topics[topic]][number] = found
-        committed = {
-            (one.document, one.number): {
-                number: offset
-                for (_, number), offset in self._admin.committed(
-                    index_group(app, one.document, one.number)
-                ).items()
-            }
-            for one in generations
-        }
-        return bounds, committed
+        topics = [state_topic(app, TableId.parse(one.frozen.document.table)) for one in generations]
+        names = sorted(set(topics))
+        young = self._admin.since(names, now - int(CAUGHT_UP_SECONDS * 1000))
+        bounds = self._admin.bounds(names)
+        return [
+            progress(
+                registry,
+                one,
+                _of(topic, bounds),
+                _of(topic, self._admin.committed(index_group(app, one.document, one.number))),
+                _of(topic, young),
+                now,
+            )
+            for one, topic in zip(generations, topics, strict=True)
+        ]
 
     async def start(
         self, document: str, frozen: Frozen, *, pace: Pace | None, force: bool, displace: bool
@@ -264,8 +261,9 @@ class Control:
         return offsets
 
 
-def _table(generation: Generation) -> TableId:
-    return TableId.parse(generation.frozen.document.table)
+def _of(topic: str, found: Mapping[tuple[str, int], V]) -> dict[int, V]:
+    """Of one topic, by partition."""
+    return {partition: value for (name, partition), value in found.items() if name == topic}
 
 
 def configured(settings: Settings, document: str) -> Frozen:

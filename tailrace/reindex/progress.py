@@ -8,10 +8,13 @@ from core.settings import OpenAIEncoder
 from ingest.generations import Generation, Pace, Registry, Report, Role
 from ingest.topics_admin import Bounds
 
-CAUGHT_UP_RECORDS: Final = 100
 CAUGHT_UP_PART: Final = 20
-"""So many records behind count as none, and of a small topic one in so many: while writes go on there
-are always some."""
+"""One record in so many, behind, counts as none if they are few or young: while writes go on there are
+always some."""
+
+CAUGHT_UP_RECORDS: Final = 100
+CAUGHT_UP_SECONDS: Final = 5.0
+"""So few, or so young. What is seen of a worker lags by a second, which is many records of a busy table."""
 
 STALE_MS: Final = 90_000
 """Workers report at least every 30 s: one that has missed two is away."""
@@ -28,6 +31,8 @@ class Partition:
     start: int
     covered: int
     end: int
+    settled: int
+    """The end as it was CAUGHT_UP_SECONDS ago."""
 
     @property
     def lag(self) -> int:
@@ -86,7 +91,9 @@ class Progress:
 
     @property
     def caught_up(self) -> bool:
-        return self.lag <= min(CAUGHT_UP_RECORDS, self.total // CAUGHT_UP_PART)
+        few = self.lag <= CAUGHT_UP_RECORDS
+        young = all(one.covered >= one.settled for one in self.partitions)
+        return (few or young) and self.lag <= self.total // CAUGHT_UP_PART
 
     @property
     def level(self) -> bool:
@@ -110,11 +117,13 @@ def progress(
     generation: Generation,
     bounds: Mapping[int, Bounds],
     committed: Mapping[int, int],
+    young: Mapping[int, int],
     now: int,
 ) -> Progress:
-    """`bounds` and `committed` by state partition; `now` in Unix ms.
+    """Of one generation; `now` in Unix ms.
 
-    What a report says is covered is durable, and newer than the commit that follows it.
+    By state partition: `bounds`, `committed`, and in `young` the first offset younger than
+    CAUGHT_UP_SECONDS, where there is one. What a report says is covered is durable, and newer than the commit that follows it.
     """
     reports = registry.reports_of(generation)
     newest = max(reports, key=lambda report: report.at, default=None)
@@ -122,7 +131,8 @@ def progress(
     for number, bound in sorted(bounds.items()):
         known = [committed.get(number, bound.start), *(r.offsets.get(number, 0) for r in reports)]
         covered = min(bound.end, max(bound.start, *known))
-        partitions.append(Partition(number, bound.start, covered, bound.end))
+        settled = min(bound.end, young.get(number, bound.end))
+        partitions.append(Partition(number, bound.start, covered, bound.end, settled))
     tokens = sum(report.tokens for report in reports)
     aliased = registry.aliased.get(generation.document)
     live = registry.live(generation.document)

@@ -115,6 +115,22 @@ def test_constant_live_work_leaves_the_background_a_least_share() -> None:
     assert 0.4 < took < 1.5, "a tenth of the time, about"
 
 
+def test_what_is_to_answer_has_half_of_the_time_and_no_limit() -> None:
+    priority, wished = Priority(), threading.Event()
+    turns = Turns(priority, lambda: Pace(rate=0.1, share=0.01), lambda: True, wished.is_set)
+    timer = threading.Timer(0.2, wished.set)
+    with priority.held(), turns.batch(lambda: True):
+        timer.start()
+        began = time.monotonic()
+        for _ in range(5):
+            with spinning(0.02):
+                pass
+            turns.give_way(1)
+        took = time.monotonic() - began
+    timer.join()
+    assert 0.2 < took < 1.0, "the first piece alone waited for the wish"
+
+
 @pytest.mark.parametrize(
     ("pace", "least"), [(Pace(rate=100.0), 0.4), (Pace(share=0.2), 0.2), (Pace(rate=1e6, share=1.0), 0.0)]
 )

@@ -27,7 +27,7 @@ ONE, TWO = (
 def look(*more: Record, committed: dict[int, int], of: Generation = TWO) -> Progress:
     bounds = {0: Bounds(0, 1000), 1: Bounds(500, 1500)}
     registry = registry_of([ONE, of, Pointer("articles", 1), *more])
-    return progress(registry, of, bounds, committed, NOW)
+    return progress(registry, of, bounds, committed, {}, NOW)
 
 
 def test_what_is_covered_is_the_most_that_commits_and_reports_prove() -> None:
@@ -37,10 +37,28 @@ def test_what_is_covered_is_the_most_that_commits_and_reports_prove() -> None:
     report = Report("articles", 2, "w1", NOW - 500, offsets={0: 950, 1: 1490})
     found = look(report, committed={0: 400, 1: 900})
     assert (found.lag, found.caught_up) == (60, True)
-    small = progress(registry_of([TWO]), TWO, {0: Bounds(0, 44)}, {0: 38}, NOW)
+    small = progress(registry_of([TWO]), TWO, {0: Bounds(0, 44)}, {0: 38}, {}, NOW)
     assert not small.caught_up  # of a small topic a few records are much
     beyond = look(Report("articles", 2, "w1", NOW, offsets={0: 9999}), committed={})
     assert beyond.partitions[0].lag == 0
+
+
+@pytest.mark.parametrize(
+    ("covered", "young", "caught_up"),
+    [
+        (6_800, 6_700, True),  # two seconds of a table with a hundred changes a second
+        (6_800, None, False),  # as far behind, and nothing was written for a while
+        (6_800, 6_801, False),
+        (6_900, None, True),
+        (6_600, 6_500, False),  # young, and too much of the whole: a table that is being loaded
+    ],
+)
+def test_a_busy_table_is_caught_up_with_what_stood_there_seconds_ago(
+    covered: int, young: int | None, caught_up: bool
+) -> None:
+    since = {} if young is None else {0: young}
+    found = progress(registry_of([TWO]), TWO, {0: Bounds(0, 7_000)}, {0: covered}, since, NOW)
+    assert found.caught_up is caught_up
 
 
 def test_work_is_summed_over_workers_and_sizes_are_the_newest() -> None:
@@ -113,7 +131,7 @@ def test_a_status_says_all_of_it() -> None:
 def test_a_list_names_what_nobody_works_on_and_what_no_record_speaks_of() -> None:
     registry = registry_of([ONE, TWO, Pointer("articles", 1), Report("articles", 1, "w", NOW + 900_000)])
     bounds = {0: Bounds(0, 10)}
-    found = [progress(registry, one, bounds, {0: 10}, NOW) for one in (ONE, TWO)]
+    found = [progress(registry, one, bounds, {0: 10}, {}, NOW) for one in (ONE, TWO)]
     shown = listed(registry, found, ["shop-articles-g9"], NOW + 900_000).splitlines()
     assert shown[0].split() == [
         "document",
