@@ -36,7 +36,7 @@ LOOK_SECONDS: Final = 30.0
 STEP_SECONDS: Final = 0.02
 """Between two looks at how far a generation has come that is to answer."""
 
-FRESH_SECONDS: Final = 1.0
+FRESH_SECONDS: Final = 0.5
 """So long the alias waits for the new one to be as fresh as the old one is by now, beyond what it was."""
 
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
