@@ -123,7 +123,8 @@ def progress(
     """Of one generation; `now` in Unix ms.
 
     By state partition: `bounds`, `committed`, and in `young` the first offset younger than
-    CAUGHT_UP_SECONDS, where there is one. What a report says is covered is durable, and newer than the commit that follows it.
+    CAUGHT_UP_SECONDS, where there is one. What a report says is covered is durable, and newer than the
+    commit that follows it.
     """
     reports = registry.reports_of(generation)
     newest = max(reports, key=lambda report: report.at, default=None)
