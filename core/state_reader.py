@@ -13,7 +13,7 @@ from functools import partial
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.consumer import Record, opening
+from core.consumer import Record, away, opening
 from core.errors import ConfigurationError, PermanentError, TransientError
 from core.metrics import STATE_UNREADABLE
 from core.retry import Backoff
@@ -109,10 +109,16 @@ class StateReader:
         return {tp.partition: to for tp, to in self._read_to.items() if tp.topic == topic}
 
     async def caught_up(self) -> None:
-        """Wait until everything that stands in the topics now has been read."""
+        """Wait until everything that stands in the topics now has been read.
+
+        Raises TransientError if the broker does not say what stands there.
+        """
         if self._consumer is None:
             raise TransientError("the state reader has stopped")
-        ends = await self._consumer.end_offsets(list(self._first_ends))
+        try:
+            ends = await self._consumer.end_offsets(list(self._first_ends))
+        except KafkaError as error:
+            raise away(self._brokers, list(self.tables), repr(error)) from error
         async with self._moved:
             await self._moved.wait_for(
                 lambda: all(self._read_to.get(tp, 0) >= end for tp, end in ends.items())

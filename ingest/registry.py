@@ -8,7 +8,8 @@ from typing import Final, TypeAlias
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.errors import ConfigurationError, TailraceError, TransientError
+from core.consumer import away, new_consumer
+from core.errors import ConfigurationError
 from core.retry import Backoff
 from core.telemetry import logger
 from core.topics import generations_topic
@@ -23,13 +24,11 @@ Wish: TypeAlias = tuple[int, Generation | Pointer]
 """With its offset."""
 
 POLL_MS: Final = 200
-FETCH_WAIT_MS: Final = 25
-"""The embedded log answers a fetch only when its time is over; Kafka does so as soon as there is data."""
 
 
 async def read_registry(brokers: Sequence[str], topic: str) -> dict[bytes, bytes]:
     """The last value of each key. TransientError if the broker does not answer."""
-    consumer = _consumer(brokers)
+    consumer = new_consumer(brokers)
     found: dict[bytes, bytes] = {}
     try:
         await consumer.start()
@@ -43,7 +42,7 @@ async def read_registry(brokers: Sequence[str], topic: str) -> dict[bytes, bytes
                     else:
                         found[record.key] = record.value
     except KafkaError as error:
-        raise _away(topic, brokers, error) from error
+        raise away(brokers, [topic], repr(error)) from error
     finally:
         await consumer.stop()
     return found
@@ -84,7 +83,7 @@ class RegistryWriter:
                 offsets.append(int(sent.offset))
         except KafkaError as error:
             await self.stop()  # the next one begins anew: a producer may stay broken
-            raise _away(self._topic, self._brokers, error) from error
+            raise away(self._brokers, [self._topic], repr(error)) from error
         return offsets
 
     async def stop(self) -> None:
@@ -142,7 +141,7 @@ class RegistryTail:
         Raises TransientError if the broker does not answer, ConfigurationError for records that this
         release does not understand.
         """
-        consumer, partition = _consumer(self._brokers), TopicPartition(self._topic, 0)
+        consumer, partition = new_consumer(self._brokers), TopicPartition(self._topic, 0)
         self._consumer = consumer
         try:
             await consumer.start()
@@ -154,7 +153,7 @@ class RegistryTail:
             self._position = end
         except KafkaError as error:
             await self.stop()
-            raise _away(self._topic, self._brokers, error) from error
+            raise away(self._brokers, [self._topic], repr(error)) from error
         except BaseException:
             await self.stop()
             raise
@@ -219,24 +218,8 @@ class RegistryTail:
         self._undone.pop(key, None)
 
 
-def _consumer(brokers: Sequence[str]) -> AIOKafkaConsumer:
-    return AIOKafkaConsumer(
-        bootstrap_servers=list(brokers),
-        group_id=None,
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
-    )
-
-
 async def _rewound(consumer: AIOKafkaConsumer, partition: TopicPartition) -> int:
     """At the beginning now; the end offset."""
     consumer.assign([partition])
     await consumer.seek_to_beginning(partition)
     return int((await consumer.end_offsets([partition]))[partition])
-
-
-def _away(topic: str, brokers: Sequence[str], error: KafkaError) -> TailraceError:
-    return TransientError(
-        f"topic {topic} at {', '.join(brokers)}: {error!r}: see that the broker runs, and try again"
-    )

@@ -7,6 +7,7 @@ import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
@@ -18,6 +19,7 @@ from core.keys import TableId
 from core.settings import EmbeddedLog, Settings
 from core.state_reader import StateReader
 from core.state_table import StateTable
+from core.tasks import Work, background
 from core.telemetry import logger
 from core.topics import dead_letters_topic, index_group, raw_topic, resolve_group, state_topic
 from ingest.agents.index_agent import Done, IndexAgent, Indexer
@@ -123,9 +125,9 @@ class Worker:
         for indexer in self._first:
             self._followers[indexer.document, indexer.generation] = self._follower(indexer)
         # Before joining, which may take a whole session: it must not read as having been frozen.
-        self._guard(pulse.run(), "pulse")
+        self._guard(pulse.run, "pulse")
         await asyncio.gather(self._resolving.start(), *(one.app.start() for one in self._followers.values()))
-        self._guard(self._maintain(), "maintenance")
+        self._guard(self._maintain, "maintenance")
         self._watch(self._resolving, self._oldest_batch, lambda: False)
         for follower in self._followers.values():
             self._attend(follower)
@@ -262,13 +264,7 @@ class Worker:
         if reader is None or table is None:
             return None
 
-        async def caught_up() -> None:
-            try:
-                await reader.caught_up()
-            except KafkaError as error:
-                raise TransientError(f"Kafka at {', '.join(self._brokers)}: {error!r}") from error
-
-        return StateRows(table, lambda: reader.read_to(topic), caught_up)
+        return StateRows(table, lambda: reader.read_to(topic), reader.caught_up)
 
     def _move(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -316,15 +312,15 @@ class Worker:
         agent = follower.agent
         follower.tasks = (
             self._watch(follower.app, lambda: agent.busy_since, lambda: agent.stands),
-            self._guard(agent.sweeps.strays(follower.ends), f"sweep of {follower.app.conf.id}"),
-            self._guard(agent.sweeps.orphans(), f"sweep of orphans of {follower.app.conf.id}"),
+            self._guard(partial(agent.sweeps.strays, follower.ends), f"sweep of {follower.app.conf.id}"),
+            self._guard(agent.sweeps.orphans, f"sweep of orphans of {follower.app.conf.id}"),
         )
 
     def _watch(
         self, app: Any, busy_since: Callable[[], float | None], waits: Callable[[], bool]
     ) -> asyncio.Task[None]:
         """`waits`: whether its agents wait for something that is away, and rightly stand still."""
-        watched = watch(app, busy_since, waits, self._settings.ingest.stuck_seconds)
+        watched = partial(watch, app, busy_since, waits, self._settings.ingest.stuck_seconds)
         return self._guard(watched, f"watchdog of {app.conf.id}")
 
     async def _maintain(self) -> None:
@@ -349,16 +345,8 @@ class Worker:
             ) from error
         note(letters)
 
-    def _guard(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        async def run() -> None:
-            try:
-                await work
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:  # noqa: BLE001 - whatever it is, the process must not go on
-                self._fail(error)
-
-        task = asyncio.create_task(run(), name=name)
+    def _guard(self, work: Work, name: str) -> asyncio.Task[None]:
+        task = background(work, self._fail, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

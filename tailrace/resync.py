@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
 
 from core.consumer import away, opening
 from core.errors import ConfigurationError, TransientError
@@ -139,6 +140,20 @@ async def written_epoch(brokers: Sequence[str], topic: str) -> int:
     return epoch_of(reader.tables[topic].newest)
 
 
+async def _truncate(step: Resync) -> None:
+    topic = state_topic(step.app, step.table)
+    key, value = encode_state(Truncate(version(step.record.epoch, 0)))
+    producer = AIOKafkaProducer(bootstrap_servers=list(step.brokers), acks="all")
+    try:
+        await producer.start()
+        for partition in range(step.partitions):
+            await producer.send_and_wait(topic, value, key, partition=partition)
+    except KafkaError as error:
+        raise away(step.brokers, [topic], repr(error)) from error
+    finally:
+        await producer.stop()
+
+
 async def open_epoch(step: Resync) -> None:
     """Write it. TransientError if the broker does not answer, or a worker runs: run it again."""
     group = resolve_group(step.app)
@@ -146,14 +161,7 @@ async def open_epoch(step: Resync) -> None:
     sources = sources_topic(step.app)
     await write_registry(step.brokers, sources, [encode_source(replace(step.record, resyncing=True))])
     failpoint("resync_marked")
-    key, value = encode_state(Truncate(version(step.record.epoch, 0)))
-    producer = AIOKafkaProducer(bootstrap_servers=list(step.brokers), acks="all")
-    await producer.start()
-    try:
-        for partition in range(step.partitions):
-            await producer.send_and_wait(state_topic(step.app, step.table), value, key, partition=partition)
-    finally:
-        await producer.stop()
+    await _truncate(step)
     failpoint("resync_truncated")
     TopicsAdmin(step.brokers).reset(group, step.record.topic, step.start)
     failpoint("resync_reset")
