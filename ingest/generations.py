@@ -295,6 +295,11 @@ def _encode_generation(generation: Generation) -> bytes:
     )
 
 
+def _wrong(error: ValidationError) -> str:
+    """Not pydantic's own text: it quotes values."""
+    return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+
+
 def _generation(wire: _GenerationWire) -> Generation:
     try:
         document = DocumentSettings.model_validate(wire.section)
@@ -302,8 +307,8 @@ def _generation(wire: _GenerationWire) -> Generation:
     except ValidationError as error:
         raise ConfigurationError(
             f"the recorded configuration of {wire.document} generation {wire.number} is not understood by"
-            f" this release: {error}"
-        ) from error
+            f" this release: {_wrong(error)}"
+        ) from None
     frozen = Frozen(document, encoder, wire.fingerprint, wire.dimensions)
     status: Status = "running" if wire.status == "live" else wire.status
     return Generation(wire.document, wire.number, status, frozen, wire.started_at, wire.pace)

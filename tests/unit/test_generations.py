@@ -97,3 +97,14 @@ def test_of_a_pointer_at_a_dropped_generation_counts_what_answered_before() -> N
     assert read(dropped(ONE), TWO, four, Pointer("articles", 1)).live("articles") == TWO
     assert read(TWO, Pointer("articles", 9)).live("articles") == TWO
     assert read(dropped(ONE), Pointer("articles", 1)).live("articles") is None
+
+
+def test_what_this_release_does_not_understand_is_named_and_not_quoted() -> None:
+    key, value = encode_record(ONE)
+    record = msgspec.json.decode(value)
+    record["section"]["splitter"] = "hunter2"
+    with pytest.raises(
+        ConfigurationError, match=r"articles generation 1 .*this release: splitter: "
+    ) as caught:
+        decode_registry({key: msgspec.json.encode(record)})
+    assert "hunter2" not in str(caught.value)
