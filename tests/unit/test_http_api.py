@@ -61,6 +61,9 @@ def test_health() -> None:
     found = problem(response, 503)
     assert (found["state"], found["progress"]) == ("loading", {"read": 3, "total": 9})
     assert response.headers["retry-after"] == "1"
+    assert request("HEAD", "/health/live").status_code == 200
+    assert request("HEAD", "/health/ready").status_code == 200
+    assert request("HEAD", "/health/ready", over=twin(readiness=loading)).status_code == 503
 
 
 def test_metrics_label_requests_by_route() -> None:

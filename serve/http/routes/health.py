@@ -1,4 +1,4 @@
-"""`GET /health/live` and `/health/ready`."""
+"""`/health/live` and `/health/ready`, by GET; by HEAD too, as some load balancers ask."""
 
 from fastapi import APIRouter, Response
 
@@ -9,12 +9,14 @@ from serve.http.wire import ReadinessOut
 router = APIRouter()
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> ReadinessOut:
     """The process answers."""
     return ReadinessOut(status="live")
 
 
+@router.head("/health/ready", response_model=None, include_in_schema=False)
 @router.get("/health/ready", response_model=ReadinessOut)
 async def ready(services: FromServices, request_id: RequestId) -> Response | ReadinessOut:
     """Questions can be answered; 503 with the progress of a first load."""
