@@ -6,6 +6,7 @@ are errors. Secrets are references, `${env:NAME}` or `${file:PATH}`, resolved wh
 used and never printed; so no address holds a user or a password.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self, TypeAlias
 
@@ -26,6 +27,8 @@ from core.keys import TableId
 from core.secret import Secret, SecretRef
 
 _NAME = r"^[a-z][a-z0-9_-]{0,62}$"
+_GENERATION = re.compile(r"-g\d+$")
+"""How `core.topics.collection_name` ends."""
 
 
 class Section(BaseModel):
@@ -396,6 +399,12 @@ class Settings(Section):
             "prompts": set(self.prompts),
             "llms": {llm.name for llm in self.llms},
         }
+        for name in self.documents:
+            if _GENERATION.search(name):
+                raise ValueError(
+                    f"documents.{name}: a name that ends in -g and a number is that of a generation of"
+                    " another document in the index: choose another one"
+                )
         for section, entries in (("documents", self.documents), ("state", self.state)):
             for name, entry in entries.items():
                 if entry.table not in tables:

@@ -70,6 +70,7 @@ def test_a_list_entry_and_a_name_with_a_dash_can_be_overridden(tmp_path: Path) -
         ("app: shop", "ap: shop", r"app: is missing"),
         ("app: shop", "app: [", "is no YAML"),
         ("app: shop", "app: shop\napp: two", r"tailrace\.yaml:2: app stands twice"),
+        ("  articles:", "  articles-g1:", r"documents\.articles-g1: .* of another document in the index"),
         ("[customer_id]", "[]", r"tailrace\.yaml:10: state\.orders_by_customer\.by"),
     ],
 )
