@@ -30,7 +30,8 @@ from core.settings import (
     Source,
 )
 from core.topics import alias_name, required_topics
-from ingest.topics_admin import TopicsAdmin, plan_topics
+from ingest.topic_plan import plan_topics
+from ingest.topics_admin import TopicsAdmin
 from tailrace.adapters import build_index, load_encoders
 from tailrace.connect_databases import columns_used
 

@@ -36,7 +36,8 @@ from ingest.generations import Frozen, Generation, Record, Registry, dropped, en
 from ingest.registry import RegistryTail, read_registry, write_registry
 from ingest.sources import Observed, decode_source, doubt, encode_source, settle
 from ingest.start_plan import Found, plan_generations
-from ingest.topics_admin import TopicsAdmin, plan_topics, refuse_wrong_topics
+from ingest.topic_plan import plan_topics, refuse_wrong_topics
+from ingest.topics_admin import TopicsAdmin
 
 log = logger(__name__)
 

@@ -9,7 +9,8 @@ from tailrace.cli.output import put, put_json, say
 
 if TYPE_CHECKING:
     from core.settings import Settings
-    from ingest.topics_admin import TopicChange, TopicsAdmin
+    from ingest.topic_plan import TopicChange
+    from ingest.topics_admin import TopicsAdmin
 
 DIFFERS = 3
 
@@ -40,7 +41,7 @@ def apply(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 def _changes(config: Config) -> "tuple[TopicsAdmin, list[TopicChange]]":
     from core.topics import required_topics
-    from ingest.topics_admin import plan_topics
+    from ingest.topic_plan import plan_topics
     from tailrace.configuration import load
 
     settings = load(config).settings

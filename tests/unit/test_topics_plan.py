@@ -5,7 +5,7 @@ import pytest
 from core.errors import ConfigurationError
 from core.settings import Settings
 from core.topics import TopicSpec, required_topics
-from ingest.topics_admin import LiveTopic, plan_topics, refuse_wrong_topics
+from ingest.topic_plan import LiveTopic, plan_topics, refuse_wrong_topics
 
 SETTINGS = Settings.model_validate(
     {"app": "shop", "sources": {"db": {"prefix": "pre", "tables": ["public.a", "public.b"]}}}
