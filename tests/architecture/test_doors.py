@@ -12,8 +12,16 @@ PACKAGES = ("core", "embed", "ingest", "retrieve", "connectors", "serve", "tailr
 DOORS = {
     "faust": ("ingest/app.py", "ingest/agents/"),
     "mode": ("ingest/app.py", "ingest/agents/"),
-    "qdrant_client": ("embed/indexes/qdrant.py",),
-    "qdrant_edge": ("embed/indexes/edge.py", "embed/indexes/bm25.py"),
+    "qdrant_client": (
+        "embed/indexes/qdrant.py",
+        "embed/indexes/qdrant_collection.py",
+        "embed/indexes/qdrant_errors.py",
+    ),
+    "qdrant_edge": (
+        "embed/indexes/bm25.py",
+        "embed/indexes/edge.py",
+        "embed/indexes/edge_collection.py",
+    ),
     "fastapi": ("serve/http/",),
     "starlette": ("serve/http/",),
     "uvicorn": ("serve/http/",),

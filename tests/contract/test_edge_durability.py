@@ -16,7 +16,8 @@ import pytest
 
 from core.errors import ConfigurationError, TransientError
 from embed.index import Counts, Drop, Swap
-from embed.indexes.edge import EdgeCollection, EdgeIndex
+from embed.indexes.edge import EdgeIndex
+from embed.indexes.edge_collection import EdgeCollection
 from embed.model import NAMESPACE, Chunk, ChunkPoint, Covered, Manifest, Scope, Sparse
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from core.errors import ConfigurationError, TransientError
-from embed.indexes.qdrant import QdrantCollection, QdrantIndex
+from embed.indexes.qdrant import QdrantIndex
+from embed.indexes.qdrant_collection import QdrantCollection
 from embed.model import Covered
 
 

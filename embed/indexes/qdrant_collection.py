@@ -1,0 +1,206 @@
+"""One collection on a Qdrant server: conditional writes, read back to know who won."""
+
+from collections.abc import Collection as Many
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
+from uuid import UUID
+
+import numpy as np
+from qdrant_client import QdrantClient, models
+
+from core.errors import TransientError
+from core.state import Json
+from embed import payload as codec
+from embed.index import Drop, Swap
+from embed.indexes.points import Points, batches, visible
+from embed.indexes.qdrant_errors import border
+from embed.model import Candidate, ChunkPoint, Covered, Manifest, Scope, Sparse, Vector
+from embed.payload import Payload
+
+
+class QdrantCollection(Points):
+    """One collection of a server. Calls may come from several threads."""
+
+    def __init__(self, client: QdrantClient, name: str, dimensions: int) -> None:
+        super().__init__(name, dimensions)
+        self._client = client
+
+    def write_chunks(self, points: Sequence[ChunkPoint]) -> None:
+        for batch in batches(points):
+            # A condition belongs to a whole operation, so each version has its own.
+            versions: dict[int, list[models.PointStruct]] = {}
+            for point in batch:
+                dense = codec.unit(point.dense, self.dimensions, self.name)
+                versions.setdefault(point.version, []).append(_chunk_point(point, dense))
+            self._update([_upsert(made, only=[_range(lte=version)]) for version, made in versions.items()])
+
+    def swap_manifests(self, swaps: Sequence[Swap]) -> set[UUID]:
+        held: set[UUID] = set()
+        for batch in batches(swaps):
+            first = [_manifest_point(swap.manifest) for swap in batch if swap.expect is None]
+            later = [
+                _upsert(
+                    [_manifest_point(swap.manifest)], models.UpdateMode.UPDATE_ONLY, [_exactly(swap.expect)]
+                )
+                for swap in batch
+                if swap.expect is not None
+            ]
+            self._update([*([_upsert(first, models.UpdateMode.INSERT_ONLY)] if first else []), *later])
+            stored = self.manifests([swap.manifest.id for swap in batch])
+            held |= {swap.manifest.id for swap in batch if stored.get(swap.manifest.id) == swap.manifest}
+        return held
+
+    def drop_chunks(self, drops: Sequence[Drop]) -> None:
+        doomed: dict[int, list[UUID]] = {}
+        for drop in drops:
+            doomed.setdefault(drop.below, []).extend(drop.chunks)
+        every = [(below, batch) for below, points in doomed.items() for batch in batches(points)]
+        self._update([_delete(batch, _range(lt=below)) for below, batch in every])
+
+    def erase_manifests(self, ids: Sequence[UUID], below: int) -> None:
+        only = (_any("kind", [codec.GRAVE]), _range(lt=below))
+        self._update([_delete(batch, *only) for batch in batches(ids)])
+
+    def cover(self, marks: Sequence[Covered]) -> None:
+        made = {codec.mark_id(mark.topic, mark.partition): codec.mark_payload(mark) for mark in marks}
+        points = [models.PointStruct(id=str(p), vector={}, payload=load) for p, load in made.items()]
+        self._update([_upsert(points)] if points else [])
+
+    def vectors(self, ids: Sequence[UUID]) -> dict[UUID, Vector]:
+        found: dict[UUID, Vector] = {}
+        for record in self._retrieve(ids, False, [codec.DENSE]):
+            named = cast("dict[str, list[float]]", record.vector)
+            found[UUID(str(record.id))] = np.asarray(named[codec.DENSE], np.float32)
+        return found
+
+    def flush(self) -> None:
+        """Nothing to do: every write waited for the server's write-ahead log."""
+
+    def _nearest(
+        self,
+        queries: Sequence[Vector | Sparse],
+        scope: Scope,
+        filters: Mapping[str, Many[Json]],
+        limit: int,
+    ) -> list[list[Candidate]]:
+        only = models.Filter(must=_visible(scope, filters))
+        corpus = models.IdfCorpusParams(corpus=models.Filter(must=_visible(scope, {})))
+        requests = []
+        for query in queries:
+            asked: list[float] | models.SparseVector
+            if isinstance(query, Sparse):
+                asked = models.SparseVector(indices=list(query.indices), values=list(query.values))
+                using, params = codec.SPARSE, models.SearchParams(idf=corpus)
+            else:
+                asked, using, params = query.tolist(), codec.DENSE, None
+            requests.append(
+                models.QueryRequest(query=asked, using=using, filter=only, params=params, limit=limit)
+            )
+        with border(f"collection {self.name}"):
+            found = self._client.query_batch_points(self.name, requests)
+        return [[Candidate(UUID(str(point.id)), point.score) for point in one.points] for one in found]
+
+    def _page(
+        self, after: UUID | None, limit: int, kinds: list[str], below: int | None, fields: list[str] | None
+    ) -> tuple[list[tuple[UUID, Payload]], bool]:
+        start = codec.next_id(after)
+        if start is None:
+            return [], False
+        only: list[models.Condition] = [_any("kind", kinds)]
+        if below is not None:
+            only.append(_range(lt=below))
+        with border(f"collection {self.name}"):
+            records, following = self._client.scroll(
+                self.name,
+                models.Filter(must=only),
+                limit,
+                offset=str(start),
+                with_payload=True if fields is None else fields,
+            )
+        return [(UUID(str(r.id)), r.payload or {}) for r in records], following is not None
+
+    def _count(self, kind: str) -> int:
+        with border(f"collection {self.name}"):
+            return self._client.count(self.name, models.Filter(must=[_any("kind", [kind])])).count
+
+    def _read(self, ids: Sequence[UUID], fields: list[str] | None) -> list[tuple[UUID, Payload]]:
+        found = self._retrieve(ids, True if fields is None else fields, False)
+        return [(UUID(str(record.id)), record.payload or {}) for record in found]
+
+    def _retrieve(
+        self,
+        ids: Sequence[UUID],
+        payload: list[str] | Literal[True, False],
+        vectors: list[str] | Literal[False],
+    ) -> list[models.Record]:
+        with border(f"collection {self.name}"):
+            return [
+                record
+                for batch in batches(ids)
+                for record in self._client.retrieve(
+                    self.name,
+                    list(map(str, batch)),
+                    with_payload=payload,
+                    with_vectors=vectors,
+                    consistency=models.ReadConsistencyType.MAJORITY,  # a replica may be behind
+                )
+            ]
+
+    def _update(self, operations: list[models.UpdateOperation]) -> None:
+        if not operations:
+            return
+        with border(f"collection {self.name}"):
+            # Strong ordering: replicas must agree on who won a swap.
+            results = self._client.batch_update_points(
+                self.name, operations, wait=True, ordering=models.WriteOrdering.STRONG
+            )
+        late = [str(r.status) for r in results if r.status != models.UpdateStatus.COMPLETED]
+        if late:
+            raise TransientError(f"collection {self.name}: the server did not finish a write: {late[0]}")
+
+
+def _manifest_point(manifest: Manifest) -> models.PointStruct:
+    return models.PointStruct(id=str(manifest.id), vector={}, payload=codec.manifest_payload(manifest))
+
+
+def _chunk_point(point: ChunkPoint, dense: Vector) -> models.PointStruct:
+    vectors: dict[str, Any] = {codec.DENSE: dense.tolist()}
+    if point.sparse.indices:
+        vectors[codec.SPARSE] = models.SparseVector(
+            indices=list(point.sparse.indices), values=list(point.sparse.values)
+        )
+    return models.PointStruct(id=str(point.chunk.id), vector=vectors, payload=codec.chunk_payload(point))
+
+
+def _upsert(
+    points: list[models.PointStruct],
+    mode: models.UpdateMode | None = None,
+    only: list[models.Condition] | None = None,
+) -> models.UpsertOperation:
+    condition = models.Filter(must=only) if only else None
+    return models.UpsertOperation(
+        upsert=models.PointsList(points=points, update_mode=mode, update_filter=condition)
+    )
+
+
+def _delete(ids: Iterable[UUID], *only: models.Condition) -> models.DeleteOperation:
+    chosen = models.HasIdCondition(has_id=list(map(str, ids)))
+    return models.DeleteOperation(delete=models.FilterSelector(filter=models.Filter(must=[chosen, *only])))
+
+
+def _visible(scope: Scope, filters: Mapping[str, Many[Json]]) -> list[models.Condition]:
+    return [_any(key, values) for key, values in visible(scope, filters)]
+
+
+def _any(key: str, values: list[str]) -> models.FieldCondition:
+    single = len(values) == 1
+    match = models.MatchValue(value=values[0]) if single else models.MatchAny(any=values)
+    return models.FieldCondition(key=key, match=match)
+
+
+def _exactly(version: int) -> models.FieldCondition:
+    return models.FieldCondition(key="version", match=models.MatchValue(value=version))
+
+
+def _range(*, lt: int | None = None, lte: int | None = None) -> models.FieldCondition:
+    return models.FieldCondition(key="version", range=models.Range(lt=lt, lte=lte))
