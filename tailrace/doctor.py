@@ -3,7 +3,6 @@
 Each look is on its own: one that fails does not hide the next.
 """
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,17 +16,15 @@ from connectors.inspect import inspect
 from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, derived_name, violations
 from connectors.rest import ConnectClient
 from core.addresses import shown_url
-from core.errors import TailraceError, TransientError
+from core.errors import TailraceError
 from core.secret import Secret
 from core.settings import (
-    Connect,
     EdgeIndex,
     HashingEncoderSettings,
     KafkaLog,
     Llm,
     QdrantIndex,
     Settings,
-    Source,
 )
 from core.topics import alias_name, required_topics
 from ingest.topic_plan import plan_topics
@@ -40,15 +37,20 @@ HTTP_SECONDS: Final = 5.0
 
 def examine(settings: Settings) -> Iterator[Check]:
     """One check after the other, in the order of the way of a change."""
-    for look in (_log, _connect, _databases, _encoder, _index, _llms):
-        yield from _guarded(look, settings)
-
-
-def _guarded(look: Callable[[Settings], Iterator[Check]], settings: Settings) -> Iterator[Check]:
-    try:
-        yield from look(settings)
-    except TailraceError as error:
-        yield Check(look.__name__.removeprefix("_"), "fail", str(error), "see the message")
+    deployed: dict[str, dict[str, str]] = {}
+    looks: dict[str, Callable[[], Iterator[Check]]] = {
+        "log": lambda: _log(settings),
+        "connect": lambda: _connect(settings, deployed),
+        "databases": lambda: _databases(settings, deployed),
+        "encoder": lambda: _encoder(settings),
+        "index": lambda: _index(settings),
+        "llms": lambda: _llms(settings),
+    }
+    for name, look in looks.items():
+        try:
+            yield from look()
+        except TailraceError as error:
+            yield Check(name, "fail", str(error), "see the message")
 
 
 def _log(settings: Settings) -> Iterator[Check]:
@@ -69,7 +71,8 @@ def _log(settings: Settings) -> Iterator[Check]:
         yield Check("topics", "ok", f"{len(required_topics(settings))} as they must be")
 
 
-def _connect(settings: Settings) -> Iterator[Check]:
+def _connect(settings: Settings, deployed: dict[str, dict[str, str]]) -> Iterator[Check]:
+    """`deployed` is filled with what Connect runs, by source."""
     if settings.connect is None:
         if isinstance(settings.log, KafkaLog):
             yield Check(
@@ -79,7 +82,9 @@ def _connect(settings: Settings) -> Iterator[Check]:
                 "set connect.url to Kafka Connect's REST address",
             )
         return
-    with _client(settings.connect) as client:
+    asked = settings.connect
+    client = ConnectClient(asked.url, login=asked.login(), timeout=asked.timeout_seconds, patience=1.0)
+    with client:
         version = client.root().get("version", "?")
         yield Check("connect", "ok", f"{client.shown} answers, version {version}")
         plugins = client.plugins()
@@ -96,14 +101,14 @@ def _connect(settings: Settings) -> Iterator[Check]:
         )
         for name, source in settings.sources.items():
             if source.connector is not None:
-                yield from _connector(client, name, Path(source.connector).stem, settings)
+                connector = Path(source.connector).stem
+                yield from _connector(client, connector)
+                if (config := client.config(connector)) is not None:
+                    deployed[name] = config
+                    yield from _deployed(f"connector {connector}", config, name, settings)
 
 
-def _client(connect: Connect) -> ConnectClient:
-    return ConnectClient(connect.url, login=connect.login(), timeout=connect.timeout_seconds, patience=1.0)
-
-
-def _connector(client: ConnectClient, source: str, connector: str, settings: Settings) -> Iterator[Check]:
+def _connector(client: ConnectClient, connector: str) -> Iterator[Check]:
     title = f"connector {connector}"
     status = client.status(connector)
     if status is None:
@@ -115,7 +120,9 @@ def _connector(client: ConnectClient, source: str, connector: str, settings: Set
         found = explain(status.failure or f"is {status.summary}", name=connector)
         fix = f"mend the cause, then `tailrace connect restart {connector}`"
         yield Check(title, "fail", found.cause, found.hint or fix)
-    config = client.config(connector) or {}
+
+
+def _deployed(title: str, config: dict[str, str], source: str, settings: Settings) -> Iterator[Check]:
     for violation in violations(config, hosts=settings.connect.hosts if settings.connect else None):
         yield Check(f"{title}: {violation.key}", "warn", violation.why, f"set {violation.want}")
     wanted = settings.sources[source]
@@ -132,12 +139,12 @@ def _connector(client: ConnectClient, source: str, connector: str, settings: Set
             )
 
 
-def _databases(settings: Settings) -> Iterator[Check]:
+def _databases(settings: Settings, deployed: dict[str, dict[str, str]]) -> Iterator[Check]:
     for name, source in settings.sources.items():
         if source.database is None:
             continue
         derived = derived_name(source.prefix)
-        config = _deployed(settings, source) or {"slot.name": derived, "publication.name": derived}
+        config = deployed.get(name, {"slot.name": derived, "publication.name": derived})
         indexed = {table: columns_used(settings, f"{name}.{table}") for table in source.tables}
         yield from inspect(
             Secret(source.database).reveal(),
@@ -145,15 +152,6 @@ def _databases(settings: Settings) -> Iterator[Check]:
             indexed=indexed,
             replica_identity_full=source.replica_identity_full,
         )
-
-
-def _deployed(settings: Settings, source: Source) -> dict[str, str] | None:
-    """The configuration that Connect runs for this source; None if it does not say."""
-    if settings.connect is None or source.connector is None:
-        return None
-    with contextlib.suppress(TransientError), _client(settings.connect) as client:
-        return client.config(Path(source.connector).stem)
-    return None
 
 
 def _encoder(settings: Settings) -> Iterator[Check]:
