@@ -8,8 +8,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from core.errors import ConfigurationError, TransientError
+from core.settings import EmbeddedLog, KafkaLog
 
-FETCH_WAIT_MS: Final = 20  # the embedded log answers a fetch only when its time is over
+FETCH_WAIT_MS: Final = 20
+"""The embedded log answers a fetch only when its time is over."""
+
+KAFKA_FETCH_WAIT_MS: Final = 250
+"""Kafka answers as soon as there is data; asked fifty times a second for nothing, it took a tenth of a core.
+What else is asked on the connection waits as long."""
+
 FETCH_BYTES: Final = 1 << 20
 
 
@@ -23,28 +30,39 @@ class Record(Protocol):
     headers: Sequence[tuple[str, bytes]]
 
 
-def new_consumer(brokers: Sequence[str], *, fetch_bytes: int = FETCH_BYTES) -> AIOKafkaConsumer:
-    """Not started. `fetch_bytes`: of one partition's part of a fetch."""
+def fetch_wait_ms(log: EmbeddedLog | KafkaLog) -> int:
+    """For a consumer that reads as long as the process runs."""
+    return KAFKA_FETCH_WAIT_MS if isinstance(log, KafkaLog) else FETCH_WAIT_MS
+
+
+def new_consumer(
+    brokers: Sequence[str], *, fetch_bytes: int = FETCH_BYTES, wait_ms: int = FETCH_WAIT_MS
+) -> AIOKafkaConsumer:
+    """Not started. `fetch_bytes`: of one partition's part of a fetch; `wait_ms`: where that has nothing."""
     return AIOKafkaConsumer(
         bootstrap_servers=list(brokers),
         group_id=None,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        fetch_max_wait_ms=FETCH_WAIT_MS,
+        fetch_max_wait_ms=wait_ms,
         max_partition_fetch_bytes=fetch_bytes,
     )
 
 
 @asynccontextmanager
 async def opening(
-    brokers: Sequence[str], topics: Sequence[str], *, fetch_bytes: int = FETCH_BYTES
+    brokers: Sequence[str],
+    topics: Sequence[str],
+    *,
+    fetch_bytes: int = FETCH_BYTES,
+    wait_ms: int = FETCH_WAIT_MS,
 ) -> AsyncIterator[AIOKafkaConsumer]:
     """Started, with all partitions of these topics assigned. Stopped if the block fails, and else left open.
 
     Raises TransientError if the broker does not answer, in the block too, ConfigurationError if a topic is
     missing.
     """
-    consumer = new_consumer(brokers, fetch_bytes=fetch_bytes)
+    consumer = new_consumer(brokers, fetch_bytes=fetch_bytes, wait_ms=wait_ms)
     try:
         await consumer.start()
         consumer.assign([one for topic in topics for one in await _partitions(consumer, topic)])

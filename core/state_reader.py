@@ -13,7 +13,7 @@ from functools import partial
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.consumer import Record, away, opening
+from core.consumer import FETCH_WAIT_MS, Record, away, opening
 from core.errors import ConfigurationError, PermanentError, TransientError
 from core.metrics import STATE_UNREADABLE
 from core.retry import Backoff
@@ -57,8 +57,9 @@ class StateReader:
         *,
         on_rows: Callable[[str, list[StateRow]], None],
         on_error: Callable[[BaseException], None],
+        fetch_wait_ms: int = FETCH_WAIT_MS,
     ) -> None:
-        self._brokers = list(brokers)
+        self._brokers, self._fetch_wait_ms = list(brokers), fetch_wait_ms
         self.tables: Mapping[str, StateTable] = {topic: StateTable() for topic in topics}
         self._on_rows, self._on_error = on_rows, on_error
         self._consumer: AIOKafkaConsumer | None = None
@@ -73,7 +74,9 @@ class StateReader:
         Raises TransientError if the broker does not answer, ConfigurationError if a topic is
         missing.
         """
-        async with opening(self._brokers, list(self.tables), fetch_bytes=FETCH_BYTES) as consumer:
+        async with opening(
+            self._brokers, list(self.tables), fetch_bytes=FETCH_BYTES, wait_ms=self._fetch_wait_ms
+        ) as consumer:
             partitions = sorted(consumer.assignment())
             await consumer.seek_to_beginning(*partitions)
             self._first_ends = await consumer.end_offsets(partitions)

@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
-from core.consumer import away, new_consumer
+from core.consumer import FETCH_WAIT_MS, away, new_consumer
 from core.errors import ConfigurationError
 from core.retry import Backoff
 from core.telemetry import logger
@@ -101,8 +101,9 @@ class RegistryTail:
     whatever is written later: its collection may be gone, and its group would not read the log again.
     """
 
-    def __init__(self, app: str, brokers: Sequence[str]) -> None:
+    def __init__(self, app: str, brokers: Sequence[str], *, fetch_wait_ms: int = FETCH_WAIT_MS) -> None:
         self._brokers, self._topic = list(brokers), generations_topic(app)
+        self._fetch_wait_ms = fetch_wait_ms
         self._records: dict[bytes, Record] = {}
         self._registry = Registry()
         self._undone: dict[bytes, Generation] = {}
@@ -141,7 +142,8 @@ class RegistryTail:
         Raises TransientError if the broker does not answer, ConfigurationError for records that this
         release does not understand.
         """
-        consumer, partition = new_consumer(self._brokers), TopicPartition(self._topic, 0)
+        consumer = new_consumer(self._brokers, wait_ms=self._fetch_wait_ms)
+        partition = TopicPartition(self._topic, 0)
         self._consumer = consumer
         try:
             await consumer.start()

@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from core.clock import Clock, SystemClock
+from core.consumer import fetch_wait_ms
 from core.errors import ConfigurationError, TailraceError, TransientError
 from core.keys import TableId
 from core.settings import EmbeddedLog, Settings
@@ -113,7 +114,13 @@ class Worker:
         )
         tables = self._settings.tables()
         topics = [state_topic(self._settings.app, table) for table in tables]
-        self._reader = StateReader(self._brokers, topics, on_rows=lambda *_: None, on_error=self._fail)
+        self._reader = StateReader(
+            self._brokers,
+            topics,
+            on_rows=lambda *_: None,
+            on_error=self._fail,
+            fetch_wait_ms=fetch_wait_ms(self._settings.log),
+        )
         try:
             await self._producer.start()
         except KafkaError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from core.clock import Clock, SystemClock
+from core.consumer import FETCH_WAIT_MS
 from core.errors import ContractError
 from core.keys import KeyValue, RowKey, TableId
 from core.settings import StateView as ViewSettings
@@ -40,6 +41,7 @@ class StateView:
         *,
         on_error: Callable[[BaseException], None],
         clock: Clock | None = None,
+        fetch_wait_ms: int = FETCH_WAIT_MS,
     ) -> None:
         self._topics = {table: state_topic(app, table) for table in tables}
         self._views = {name: View(name, settings) for name, settings in views.items()}
@@ -52,7 +54,11 @@ class StateView:
         self.failed: BaseException | None = None
         """Why the tail ended, if it did."""
         self._reader = StateReader(
-            brokers, list(self._by_topic), on_rows=self.take, on_error=self._take_failure
+            brokers,
+            list(self._by_topic),
+            on_rows=self.take,
+            on_error=self._take_failure,
+            fetch_wait_ms=fetch_wait_ms,
         )
 
     @property

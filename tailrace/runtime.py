@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from core.clock import SystemClock
+from core.consumer import fetch_wait_ms
 from core.errors import ConfigurationError, TailraceError
 from core.failpoint import failpoint
 from core.settings import EdgeIndex, EmbeddedLog, KafkaLog, Settings
@@ -103,7 +104,9 @@ class Runtime:
                 forget_strays(settings.app, index, generations)
             for line in said:
                 log.info(line)
-        self._registry = registry = RegistryTail(settings.app, self.brokers)
+        self._registry = registry = RegistryTail(
+            settings.app, self.brokers, fetch_wait_ms=fetch_wait_ms(settings.log)
+        )
         await registry.start()
         found = registry.registry
         answering = [one for name in settings.documents if (one := found.answering(name)) is not None]

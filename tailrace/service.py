@@ -10,6 +10,7 @@ import numpy as np
 
 from connectors.positions import CommittedPositions as ConnectPositions
 from core.clock import Clock
+from core.consumer import fetch_wait_ms
 from core.errors import TailraceError, TransientError
 from core.keys import RowKey
 from core.settings import Settings
@@ -70,7 +71,15 @@ class Service:
         tables = settings.tables()
         self._raw_ends = KafkaRawEnds(brokers)
         self._live = LiveIndex(settings.app, index, clock=clock)
-        view = StateView(settings.app, brokers, tables, settings.state, on_error=on_fatal, clock=clock)
+        view = StateView(
+            settings.app,
+            brokers,
+            tables,
+            settings.state,
+            on_error=on_fatal,
+            clock=clock,
+            fetch_wait_ms=fetch_wait_ms(settings.log),
+        )
         freshness = FreshnessTracker(
             settings.sources,
             book,
