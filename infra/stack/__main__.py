@@ -1,4 +1,4 @@
-"""`python -m infra.stack up | down | status | clean | fetch`."""
+"""`python -m infra.stack up | down | status | clean`."""
 
 import argparse
 import json
@@ -27,15 +27,13 @@ def main(argv: list[str]) -> int:
     status = commands.add_parser("status", help="what runs: exit 0 if everything does, else 1")
     status.add_argument("--json", action="store_true")
     commands.add_parser("clean", help="delete the data; only when down")
-    fetch = commands.add_parser("fetch", help="bring here what `up` needs, and start nothing")
-    fetch.add_argument("--mariadb", action="store_true", help="what `up --mariadb` needs")
     given = parser.parse_args(argv)
     configure_logging("ERROR")  # data alone on stdout, and of retries nothing: `_say` tells what happens
     try:
         settings = StackSettings.from_environment()
-        if given.command in {"up", "fetch"}:
+        if given.command == "up":
             stack = Stack(replace(settings, mariadb=given.mariadb), say=_say)
-            return _up(stack, with_tailrace=not given.no_tailrace) if given.command == "up" else _fetch(stack)
+            return _up(stack, with_tailrace=not given.no_tailrace)
         if (memory := Memory.read(settings.directory)) is not None:
             # Other ports mean something to `up` alone: what runs has those that it was started with.
             settings = replace(settings, ports=memory.ports)
@@ -53,11 +51,6 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         _say("interrupted; `make up` again goes on where this stopped")
         return 130
-    return 0
-
-
-def _fetch(stack: Stack) -> int:
-    stack.fetch()
     return 0
 
 

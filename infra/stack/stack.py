@@ -96,13 +96,6 @@ class Stack:
             cursor = connection.execute(statement.encode(), parameters)
             return cursor.fetchall() if cursor.description else []
 
-    def fetch(self) -> None:
-        """Bring the programs and jars that `up` needs here, and start nothing.
-
-        Raises ConfigurationError for what cannot be had.
-        """
-        jars.fetch(self.settings.jars_folder, self._found().mvn, self._say, mariadb=self.settings.mariadb)
-
     def up(
         self, *, with_tailrace: bool = True, before_connector: Callable[[], None] = lambda: None
     ) -> list[str]:

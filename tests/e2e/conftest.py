@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
 
 import pytest
 
@@ -13,18 +12,6 @@ from tests.e2e.connect_desk import Desk, desk_in
 from tests.e2e.mariadb_world import World, written_to
 
 NewStack = Callable[[str], Stack]
-
-SHARED: Final = ("mariadb", "stack")
-"""Fixtures of a whole session, each a stack: the tests that use one run in one process, one after another."""
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What runs side by side with `--dist loadgroup`: files, but for those that share a stack."""
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        group = next((name for name in SHARED if name in names), item.path.stem)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")
