@@ -65,6 +65,7 @@ class RegistryWriter:
     def __init__(self, brokers: Sequence[str], topic: str) -> None:
         self._brokers, self._topic = list(brokers), topic
         self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
 
     async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
         """Each acknowledged by all replicas before the next; their offsets. TransientError if that fails."""
@@ -72,19 +73,29 @@ class RegistryWriter:
         if not records:
             return offsets
         try:
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    bootstrap_servers=self._brokers, acks="all", enable_idempotence=True
-                )
-                self._producer = producer
-                await producer.start()
+            producer = await self._connected()
             for key, value in records:
-                sent = await self._producer.send_and_wait(self._topic, value, key, partition=0)
+                sent = await producer.send_and_wait(self._topic, value, key, partition=0)
                 offsets.append(int(sent.offset))
         except KafkaError as error:
             await self.stop()  # the next one begins anew: a producer may stay broken
             raise away(self._brokers, [self._topic], repr(error)) from error
         return offsets
+
+    async def _connected(self) -> AIOKafkaProducer:
+        """Whole or not at all: one whose start was cancelled would take records and send none, for ever."""
+        async with self._connecting:
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    bootstrap_servers=self._brokers, acks="all", enable_idempotence=True
+                )
+                try:
+                    await producer.start()
+                except BaseException:
+                    await producer.stop()
+                    raise
+                self._producer = producer
+            return self._producer
 
     async def stop(self) -> None:
         """Safe to call twice."""

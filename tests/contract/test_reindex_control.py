@@ -19,6 +19,7 @@ from ingest.generations import (
     Record,
     Report,
     dropped,
+    encode_record,
 )
 from ingest.registry import RegistryWriter
 from tailrace.reindex import decide
@@ -43,6 +44,25 @@ def test_a_start_is_recorded_for_the_workers_and_again_it_only_changes_the_pace(
             assert control.registry.running() == [FIRST, again.generation]
             with pytest.raises(ConfigurationError, match="nothing changed"):
                 await control.start("articles", FIRST.frozen, pace=None, force=False, displace=False)
+
+    in_log(test)
+
+
+def test_a_writer_that_is_cancelled_while_it_connects_writes_when_it_is_asked_again() -> None:
+    """A worker that is stopped in its first moments writes a last report; it waited for ever."""
+
+    async def test(brokers: list[str]) -> None:
+        writer = RegistryWriter(brokers, "shop.generations")
+        second = replace(FIRST, number=2)
+        first = asyncio.create_task(writer.write([encode_record(second)]))
+        await asyncio.sleep(0)  # it has begun, and the broker has not answered
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        async with asyncio.timeout(20):
+            twice = [writer.write([encode_record(one)]) for one in (FIRST, second)]
+            one, other = await asyncio.gather(*twice)
+            assert one != other
+        await writer.stop()
 
     in_log(test)
 
