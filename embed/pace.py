@@ -20,8 +20,9 @@ from embed.model import Vector
 PIECE: Final = 8
 """Texts of one call of the encoder in the background: so long must a live edit wait for it."""
 
-LEAST_SHARE: Final = 0.1
-"""Of the time, for the background, however much live work there is: it must end one day."""
+LEAST_SHARE: Final = 0.3
+"""Of the time, for the background, however much live work there is: it must end one day, and one that has
+answered before must keep pace, or there is no way back to it. With a tenth it fell behind."""
 
 WISHED_SHARE: Final = 0.5
 """Of the time, for one that is to answer as soon as it is level: somebody waits for that."""

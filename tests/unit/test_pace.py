@@ -112,7 +112,7 @@ def test_constant_live_work_leaves_the_background_a_least_share() -> None:
                 pass
             turns.give_way()
         took = time.monotonic() - began
-    assert 0.4 < took < 1.5, "a tenth of the time, about"
+    assert 0.13 < took < 0.6, "three tenths of the time, about"
 
 
 def test_what_is_to_answer_has_half_of_the_time_and_no_limit() -> None:
