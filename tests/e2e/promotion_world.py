@@ -22,7 +22,7 @@ from tailrace.reindex import decide
 from tailrace.reindex.control import Control
 from tests.e2e.program import Program
 from tests.e2e.promotion_load import ONE, TWO, Client, Rows
-from tests.e2e.support import eventually, say
+from tests.e2e.support import Unavailable, eventually, say
 
 
 def configuration(brokers: str, port: int, index: dict[str, Any], word: str, dimensions: int) -> str:
@@ -160,6 +160,9 @@ def moves(world: World, clients: Sequence[Client], times: int) -> list[int]:
 
 
 def stored(world: World) -> list[int]:
-    found = httpx2.get(f"{world.url}/v1/generations", trust_env=False, timeout=10).json()
+    answer = httpx2.get(f"{world.url}/v1/generations", trust_env=False, timeout=10)
+    if not answer.is_success:  # the index is busy with the drop: asked again
+        raise Unavailable(answer.text)
+    found = answer.json()
     assert found["strays"] == []
     return [one["number"] for one in found["data"] if one["documents"] is not None]
