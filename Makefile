@@ -68,7 +68,7 @@ contract: setup-dev ## every adapter against its seam's contract
 	$(PYTEST) --dist loadfile tests/contract $(ARGS)
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
-	$(BIN)/python -m pytest -q tests/e2e $(ARGS)
+	$(BIN)/python -m pytest -q --durations 40 --durations-min 5 tests/e2e $(ARGS)
 
 bench: setup-dev .venv-torch/made ## figures against their bars: JSON and a table
 	$(BIN)/python -m tests.bench $(ARGS)

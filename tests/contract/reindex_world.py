@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,11 +13,12 @@ from aiokafka import AIOKafkaProducer
 from core.clock import SystemClock
 from core.keys import RowKey
 from core.settings import Settings
-from core.topics import alias_name, generations_topic, raw_topic
+from core.topics import alias_name, generations_topic, raw_topic, required_topics
 from embed.encoder import HashingEncoder
 from embed.index import Collection, Index
 from embed.memory_index import MemoryIndex
 from embed.model import manifest_id
+from ingest.embedded_log import EmbeddedLog
 from ingest.generation_plan import started
 from ingest.generations import Frozen, Generation, Pointer, Record, Registry, dropped, encode_record
 from ingest.registry import RegistryTail, write_registry
@@ -29,6 +30,7 @@ from tailrace.worker import Indexers
 
 APP = "shop"
 PARTITIONS = 2
+ROWS = 120
 DEADLINE_SECONDS = 40.0
 DOCUMENTS: Mapping[str, Mapping[str, Any]] = {
     "articles": {
@@ -237,3 +239,34 @@ class World:
 def manifest_of(world: World, one: Generation, number: int) -> Any:
     wanted = manifest_id(one.document, RowKey.of({"id": number}).canonical)
     return world.collection(one).manifests([wanted]).get(wanted)
+
+
+def in_world(
+    test: Callable[[World], Awaitable[None]],
+    documents: Mapping[str, Mapping[str, Any]] | None = None,
+    index: Index | None = None,
+) -> None:
+    made = settings(documents or {"articles": DOCUMENTS["articles"]})
+
+    async def play(brokers: list[str]) -> None:
+        producer = AIOKafkaProducer(bootstrap_servers=brokers, linger_ms=2)
+        await producer.start()
+        try:
+            await test(World(brokers, made, producer, index or MemoryIndex()))
+        finally:
+            await producer.stop()
+
+    log = EmbeddedLog()
+    try:
+        asyncio.run(play(log.start(required_topics(made))))
+    finally:
+        log.stop()
+
+
+async def filled(world: World, run: Running, rows: int = ROWS, document: str = "articles") -> Generation:
+    """The first generation, with so many rows."""
+    one = run.tail.registry.live(document)
+    assert one is not None
+    await world.write(*[("c", n, f"text {n} of {document}") for n in range(rows)], table=document)
+    await eventually(lambda: world.holds(one), world.missing(one))
+    return one

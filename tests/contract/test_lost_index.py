@@ -7,8 +7,7 @@ from confluent_kafka.admin import AdminClient
 from embed.memory_index import MemoryIndex
 from ingest.generations import Generation
 from ingest.topics_admin import TopicsAdmin
-from tests.contract.reindex_world import APP, PARTITIONS, Running, World, eventually
-from tests.contract.test_reindex_embedded import filled, in_world
+from tests.contract.reindex_world import APP, PARTITIONS, Running, World, eventually, filled, in_world
 
 pytestmark = [
     pytest.mark.timeout(60),

@@ -1,11 +1,10 @@
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import pytest
 
 from core.clock import FixedClock
@@ -13,112 +12,18 @@ from core.errors import ConfigurationError, LimitError, PermanentError, Transien
 from core.settings import Cut
 from embed.cutter import Cutter
 from embed.encoder import HashingEncoder, Kind
-from embed.index import Collection, Counts
-from embed.memory_index import MemoryIndex
-from embed.model import Document, Removal, Scope, Sparse, Vector
+from embed.index import Counts
+from embed.model import Vector
 from embed.pipeline import PART, Pipeline
 from embed.plan import desired
 from embed.store import VectorStore
-from embed.strays import StraySweep
 from tests.bench import edits, scenario
-
-
-def no_tokens(texts: Sequence[str]) -> list[Sparse]:
-    return [Sparse((1,), (1.0,)) for _ in texts]
-
-
-def document(key: int, version: int, text: str, **more: Any) -> Document:
-    made = Document("articles", str(key), b"k%d" % key, version, "T", text, None, None, None, {}, "0/1", 1)
-    return replace(made, **more)
-
-
-def removal(key: int, version: int) -> Removal:
-    return Removal("articles", str(key), b"k%d" % key, version, None, "0/1", 1)
-
-
-class Encoder(HashingEncoder):
-    """Counts, and does to a text whatever it says."""
-
-    def __init__(self) -> None:
-        super().__init__(16)
-        self.texts: list[str] = []
-        self.calls: list[int] = []
-
-    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
-        assert kind == "document"
-        self.calls.append(len(texts))
-        if any("refuse" in text for text in texts):
-            raise PermanentError("the model will not")
-        if any("later" in text for text in texts):
-            raise TransientError("overloaded")
-        vectors = super().encode(texts, kind=kind)
-        for place, text in enumerate(texts):
-            if "nan" in text:
-                vectors[place, 0] = np.nan
-            if "zero" in text:
-                vectors[place] = 0
-        if any("fewer" in text for text in texts):
-            return vectors[:-1]
-        if any("narrow" in text for text in texts):
-            return vectors[:, :8]
-        self.texts += texts
-        return vectors
-
-
-class World:
-    def __init__(self) -> None:
-        index = MemoryIndex()
-        index.create("c", 16)
-        self.collection: Collection = index.open("c")
-        self.encoder = Encoder()
-        self.store = VectorStore(None, 1 << 24, FixedClock())
-        self.points: list[str] = []
-        self.pipeline = self.another()
-
-    def another(self, failpoint: Callable[[str], None] | None = None) -> Pipeline:
-        cutter = Cutter(Cut(kind="plain", min_tokens=1, max_tokens=4), self.encoder.count, 254)
-        return Pipeline(
-            "articles",
-            self.collection,
-            self.encoder,
-            self.store,
-            cutter,
-            no_tokens,
-            failpoint=failpoint or self.points.append,
-        )
-
-    def found(self, tenant: str | None = None) -> set[str]:
-        [nearest] = self.collection.search([np.ones(16, np.float32)], Scope(tenant), {}, 100)
-        return {one.text for one in self.collection.chunks([one.id for one in nearest]).values()}
-
-    def swept(self) -> int:
-        sweep = StraySweep(self.collection)
-        while not sweep.step():
-            pass
-        return sweep.found
-
-    def texts(self) -> list[str]:
-        return sorted(one.text for one in self.collection.scroll_chunks(None, 1000)[0])
-
-
-class Away:
-    """A collection that does not answer where it is told to be down."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection, self.down = collection, False
-
-    def __getattr__(self, name: str) -> Any:
-        if self.down:
-            raise TransientError("away")
-        return getattr(self._collection, name)
+from tests.unit.pipeline_world import THREE, World, document, no_tokens, removal
 
 
 @pytest.fixture
 def world() -> World:
     return World()
-
-
-THREE = "One two three.\n\nFour five six.\n\nSeven eight nine."
 
 
 def test_a_document_is_put_and_found(world: World) -> None:
@@ -309,94 +214,6 @@ def test_a_truncate_removes_what_is_older(world: World) -> None:
     assert (grave.version, grave.position, grave.committed_at, grave.chunks) == (2400, "0/9", 77, ())
     assert world.pipeline.truncate(2400, "0/9", 77) == 0
     assert world.pipeline.apply([document(3, 3, "Text 3.")]).superseded == 1
-
-
-def test_strays_are_swept_and_nothing_else(world: World) -> None:
-    world.pipeline.apply([document(1, 5, THREE), document(2, 5, "Two.")])
-
-    def crash(name: str) -> None:
-        if name == "before_delete_extra":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        world.another(crash).apply([document(1, 6, "One two three.")])
-    assert len(world.texts()) == 4
-    assert world.swept() == 2
-    assert world.texts() == ["One two three.", "Two."]
-    assert world.swept() == 0
-
-
-def test_a_sweep_goes_on_where_it_was_after_an_outage_and_beside_writers(world: World) -> None:
-    world.pipeline.apply([document(n, 5, f"Row {n} is.\n\nMore of {n} here.") for n in range(5)])
-
-    def crash(name: str) -> None:
-        if name == "before_delete_extra":
-            raise KeyboardInterrupt
-
-    for n in range(5):
-        with pytest.raises(KeyboardInterrupt):
-            world.another(crash).apply([document(n, 6, f"Row {n} is.")])
-    away: Any = Away(world.collection)
-    sweep = StraySweep(away, page=1)
-    steps = done = 0
-    while not done:
-        steps += 1
-        away.down = steps % 2 == 1
-        try:
-            done = sweep.step()
-        except TransientError:
-            continue
-        if steps == 12:  # some strays are listed again, and a row is new
-            world.pipeline.apply([document(n, 7, f"Row {n} is.\n\nMore of {n} here.") for n in (1, 3)])
-            world.pipeline.apply([document(9, 7, "Row 9 is.")])
-    assert sweep.found == 3
-    assert steps >= 2 * (5 + 11)
-    again = [f"More of {n} here." for n in (1, 3)]
-    assert world.texts() == sorted([*again, *(f"Row {n} is." for n in (0, 1, 2, 3, 4, 9))])
-
-
-@pytest.mark.parametrize("renamed", [1, 2])
-def test_a_write_under_way_is_no_stray_of_another_row_whose_key_reads_the_same(
-    world: World, renamed: int
-) -> None:
-    def crash(name: str) -> None:
-        if name == "after_upsert":
-            raise KeyboardInterrupt
-
-    old, new = (replace(document(n, 5, "One two three."), key="1") for n in (renamed, 3 - renamed))
-    world.pipeline.apply([old, new])
-    world.pipeline.apply([replace(removal(renamed, 9), key="1")])
-    with pytest.raises(KeyboardInterrupt):
-        world.another(crash).apply([replace(new, version=7, text=THREE)])
-    assert world.swept() == 0
-    assert world.found() == set(THREE.split("\n\n"))
-
-
-@pytest.mark.parametrize("gone", [1, 2])
-def test_a_first_write_is_no_stray_of_a_grave_whose_key_reads_the_same(world: World, gone: int) -> None:
-    def crash(name: str) -> None:
-        if name == "after_upsert":
-            raise KeyboardInterrupt
-
-    grave, new = (replace(one, key="1") for one in (removal(gone, 9), document(3 - gone, 7, THREE)))
-    world.pipeline.apply([grave])
-    with pytest.raises(KeyboardInterrupt):
-        world.another(crash).apply([new])
-    assert world.swept() == 0
-    assert world.found() == set(THREE.split("\n\n"))
-
-
-def test_a_first_write_under_way_is_no_stray(world: World) -> None:
-    def crash(name: str) -> None:
-        if name == "after_upsert":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        world.another(crash).apply([document(1, 5, THREE)])
-    assert world.swept() == 0
-    assert len(world.texts()) == 3
-    assert world.found() == set(THREE.split("\n\n"))  # a candidate: without a manifest it counts for nothing
-    assert world.pipeline.apply([document(1, 5, THREE)]).embedded == 0
 
 
 @pytest.mark.parametrize(("theirs", "outcome"), [(4, (1, 0)), (6, (0, 1))])
