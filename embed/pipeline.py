@@ -33,8 +33,9 @@ PAGE: Final = 1000
 PART: Final = 128
 """Chunks whose vectors are made in one go: while they are, the part before is written and the next is cut."""
 
-KNOWN_PART: Final = 2048
-"""The same while all vectors are there already: nothing is waited for, and few large calls cost less."""
+KNOWN_PART: Final = 512
+"""The same after a part whose vectors were all there already: then little is waited for, and few large calls
+cost less. Not more: where the guess is wrong, nothing is written until all of them are encoded."""
 
 WRITTEN: Final = 200
 """Points of one call of the index: the embedded one stops every other thread meanwhile."""
@@ -175,7 +176,7 @@ class Pipeline:
         return [_Work(change, stored.get(one)) for change, one in zip(changes, ids, strict=True)]
 
     def _parts(self, works: Sequence[_Work], batch: "_Batch") -> Iterator[list[_Work]]:
-        """Those that need effects, cut and planned when they are asked for, some PART chunks at a time."""
+        """Those that need effects, cut and planned when asked for: PART or KNOWN_PART chunks at a time."""
         part: list[_Work] = []
         added = 0
         for place, work in enumerate(works, start=1):
@@ -228,9 +229,10 @@ class Pipeline:
         ]
         rows = [manifest_id(work.change.name, work.change.canonical) for work in works if work.add]
         vectors = batch.vectors
-        paid = len(vectors.paid)
+        paid, asked = len(vectors.paid), any(c.text not in vectors.found for work in works for c in work.add)
         self._vectorizer.add(vectors, (chunk.text for work in works for chunk in work.add), old, rows)
-        self._pays = len(vectors.paid) > paid
+        if asked:  # removals, and what is planned again, tell nothing of what comes
+            self._pays = len(vectors.paid) > paid
         kept = []
         for work in works:
             refused = next((chunk.text for chunk in work.add if chunk.text in vectors.refused), None)

@@ -296,7 +296,7 @@ def _encode_generation(generation: Generation) -> bytes:
 
 
 def _wrong(error: ValidationError) -> str:
-    """Not pydantic's own text: it quotes values."""
+    """Not pydantic's own text: that quotes what it was given, secrets too."""
     return "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
 
 

@@ -145,6 +145,14 @@ def _databases(settings: Settings, deployed: dict[str, dict[str, str]]) -> Itera
             continue
         derived = derived_name(source.prefix)
         config = deployed.get(name, {"slot.name": derived, "publication.name": derived})
+        if name not in deployed and settings.connect is not None and source.connector is not None:
+            yield Check(
+                f"database of {name}",
+                "warn",
+                f"the configuration of {source.connector} is not known: its slot and publication are looked"
+                f" for as {derived!r}",
+                "see the checks of Connect above",
+            )
         indexed = {table: columns_used(settings, f"{name}.{table}") for table in source.tables}
         yield from inspect(
             Secret(source.database).reveal(),

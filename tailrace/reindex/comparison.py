@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 
 from core.clock import Clock
-from core.errors import TransientError
+from core.errors import ConfigurationError, TransientError
 from core.topics import alias_name
-from embed.index import Index
+from embed.index import Counts, Index
 from embed.indexes import bm25
 from embed.model import Scope
 from ingest.generation_plan import owned_collections
@@ -86,6 +86,12 @@ class IndexedGenerations:
             raise UnknownNameError("generation", str(number), known)
         return live, others[-1]
 
+    def _counts(self, collection: str) -> Counts | None:
+        try:
+            return self._index.open(collection).counts()
+        except ConfigurationError:  # dropped since they were listed
+            return None
+
     def _view(self, registry: Registry) -> GenerationsView:
         documents = {one.document for one in registry.generations}
         stored = set(owned_collections(self._app, documents, self._index.collections()))
@@ -94,7 +100,7 @@ class IndexedGenerations:
             collection = one.collection(self._app)
             if one.status != "running" and collection not in stored:
                 continue
-            counts = self._index.open(collection).counts() if collection in stored else None
+            counts = self._counts(collection) if collection in stored else None
             shown.append(
                 GenerationView(
                     one.document,

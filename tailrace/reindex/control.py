@@ -82,12 +82,13 @@ class Control:
         return await asyncio.to_thread(self._progress, registry, current, self._clock.now_ms())
 
     def _progress(self, registry: Registry, generations: Sequence[Generation], now: int) -> list[Progress]:
-        """Blocking. The ends are read first: what comes while the rest is asked counts for nobody."""
+        """Blocking. The ends are read before the commits: what comes in between counts for nobody."""
         app = self._settings.app
         topics = [state_topic(app, TableId.parse(one.frozen.document.table)) for one in generations]
         names = sorted(set(topics))
-        young = self._admin.since(names, now - int(CAUGHT_UP_SECONDS * 1000))
         bounds = self._admin.bounds(names)
+        # By the stamps of whoever wrote the records: a clock that is off moves the border by as much.
+        young = self._admin.since(names, now - int(CAUGHT_UP_SECONDS * 1000))
         return [
             progress(
                 registry,
@@ -152,6 +153,8 @@ class Control:
                 return found
             if self._clock.monotonic() > deadline:
                 waits = "" if found.waiting is None else f"It waits: {found.waiting}. "
+                if generation.pace is not None:
+                    waits += "Its pace is limited (--rate or --share of its start). "
                 raise TransientError(
                     f"generation {generation.number} of {generation.document} is {found.lag} records behind"
                     f" after {timeout:.0f} s: nothing was changed. {waits}Wait for it (`tailrace reindex"

@@ -161,8 +161,9 @@ def moves(world: World, clients: Sequence[Client], times: int) -> list[int]:
 
 def stored(world: World) -> list[int]:
     answer = httpx2.get(f"{world.url}/v1/generations", trust_env=False, timeout=10)
-    if not answer.is_success:  # the index is busy with the drop: asked again
+    if answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE:  # the index is busy with the drop
         raise Unavailable(answer.text)
+    assert answer.is_success, answer.text
     found = answer.json()
     assert found["strays"] == []
     return [one["number"] for one in found["data"] if one["documents"] is not None]

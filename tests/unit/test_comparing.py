@@ -230,6 +230,21 @@ def test_the_service_says_which_generation_answers_and_what_is_astray() -> None:
     run(test)
 
 
+def test_a_generation_that_is_dropped_while_it_is_looked_at_has_no_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        world = filled(30)
+        made, _ = generations(world, 1, 2)
+        listed = world.index.collections()
+        monkeypatch.setattr(world.index, "collections", lambda: listed)
+        world.index.drop("shop-articles-g2")
+        view = await made.generations()
+        assert [(one.number, one.documents) for one in view.generations] == [(1, 30), (2, None)]
+
+    run(test)
+
+
 def test_one_comparison_at_a_time_and_only_of_what_runs() -> None:
     async def test() -> None:
         world = filled(30)

@@ -158,6 +158,15 @@ def test_what_needs_no_encoder_is_written_in_one_part(world: World) -> None:
     assert world.points.count("after_upsert") == parts + 2
 
 
+def test_removals_tell_nothing_of_what_the_encoder_has_to_do(world: World) -> None:
+    world.pipeline.apply([document(n, 1, f"Number {n} is.") for n in range(4)])
+    assert world.pipeline.apply([removal(n, 2) for n in range(4)]).removed == 4
+    parts = world.points.count("after_upsert")
+    changes = [document(n, 3, f"New {n} is.\n\nAnd {n} again.") for n in range(PART)]
+    assert world.pipeline.apply(changes).embedded == 2 * PART
+    assert world.points.count("after_upsert") == parts + 2
+
+
 def test_the_next_part_is_cut_while_the_encoder_works(world: World) -> None:
     cut_next, begun = threading.Event(), threading.Event()
     counted, encoded = world.encoder.count, world.encoder.encode
