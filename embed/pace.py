@@ -5,7 +5,9 @@ it was asked to, and still gets a least share of the time.
 """
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Condition, Lock
@@ -17,8 +19,12 @@ from core.errors import TransientError
 from embed.encoder import Encoder, Kind
 from embed.model import Vector
 
-PIECE: Final = 8
-"""Texts of one call of the encoder in the background: so long must a live edit wait for it."""
+PIECE: Final = 4
+"""Texts of one call of the encoder in the background."""
+
+BEGUN: Final = 2
+"""Calls at a time while nothing is waited for, so that the encoder always has the next one: a live edit waits
+for so many."""
 
 LEAST_SHARE: Final = 0.3
 """Of the time, for the background, however much live work there is: it must end one day, and one that has
@@ -70,6 +76,11 @@ class Priority:
                 self._at_work -= 1
                 self._idle.notify_all()
 
+    @property
+    def taken(self) -> bool:
+        """Whether somebody is."""
+        return self._at_work > 0
+
     def wait(self, most: float) -> bool:
         """Until nobody is at work on what answers, at most so many seconds. Whether that is so."""
         with self._idle:
@@ -108,6 +119,10 @@ class Turns:
         self._due = max(self._due, self._since)
         with nullcontext() if self.background() else self._priority.held():
             yield
+
+    def pressed(self) -> bool:
+        """Whether it would have to wait between two pieces: behind live work, or to keep to its pace."""
+        return self._priority.taken or self._pace() != Pace()
 
     def give_way(self, texts: int = 0) -> None:
         """Between two pieces of work, of which the last embedded so many texts.
@@ -177,17 +192,32 @@ class PacedEncoder:
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
         """Raises TransientError too if the work is no longer wanted."""
         if not self._turns.background():
-            return self._timed(texts, kind)
+            began = time.monotonic()
+            rows = self._inner.encode(texts, kind=kind)
+            self._spend(len(texts), began)
+            return rows
         tokens = self._inner.count(texts)
         order = sorted(range(len(texts)), key=tokens.__getitem__)
         made: list[Vector] = []
-        at = 0
-        while at < len(order):
-            piece = order[at : at + PIECE] if self._turns.background() else order[at:]
-            made.append(self._timed([texts[place] for place in piece], kind))
-            at += len(piece)
-            self._spent.tokens += sum(tokens[place] for place in piece)
-            self._turns.give_way(len(piece))
+        begun: deque[tuple[list[int], Future[Vector]]] = deque()
+        at = done = 0
+        with ThreadPoolExecutor(BEGUN, "encode-piece") as threads:
+            began = time.monotonic()
+            while at < len(order) or begun:
+                while at < len(order) and len(begun) < (1 if self._turns.pressed() else BEGUN):
+                    piece = order[at : at + PIECE] if self._turns.background() else order[at:]
+                    asked = [texts[place] for place in piece]
+                    begun.append((piece, threads.submit(self._inner.encode, asked, kind=kind)))
+                    at += len(piece)
+                piece, coming = begun.popleft()
+                made.append(coming.result())
+                done += len(piece)
+                self._spent.tokens += sum(tokens[place] for place in piece)
+                if begun and self._turns.pressed():
+                    continue  # a rest in which the other piece goes on is none
+                self._spend(done, began)
+                self._turns.give_way(done)
+                began, done = time.monotonic(), 0
         rows = np.concatenate(made) if made else np.zeros((0, self.dimensions), np.float32)
         if len(rows) != len(order):
             return rows  # the caller refuses it, and says so
@@ -198,9 +228,6 @@ class PacedEncoder:
     def close(self) -> None:
         """Nothing of its own to close."""
 
-    def _timed(self, texts: Sequence[str], kind: Kind) -> Vector:
-        began = time.monotonic()
-        rows = self._inner.encode(texts, kind=kind)
+    def _spend(self, texts: int, began: float) -> None:
+        self._spent.texts += texts
         self._spent.seconds += time.monotonic() - began
-        self._spent.texts += len(texts)
-        return rows

@@ -4,15 +4,15 @@ Neither torch, onnx nor transformers takes part: `model.safetensors` and `config
 """
 
 import sys
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from core.errors import ConfigurationError
 from embed.encoders.model_folder import ModelFolder
+from embed.encoders.weights import Weights
 
 # Importing openvino starts a thread that reports its use over the network and writes into the
 # home folder, where it finds this package. With None here the import of it fails, quietly.
@@ -26,19 +26,33 @@ _MASKED: Final = -1e4
 """Added to the attention score of padding: exp() of it is 0, and it fits bf16."""
 
 
-def build_graph(model: ModelFolder) -> ov.Model:
-    """The graph from input_ids and attention_mask, i64 of texts x tokens, to vectors of length 1.
+@dataclass(frozen=True, slots=True)
+class Bert:
+    """What a model computes, and what it looks up.
 
-    Raises ConfigurationError for another architecture than BERT with absolute positions, or for
-    weights that are missing or cannot be read.
+    The table is half of a small model: inside the graph, each compiled model would have a copy of it.
     """
-    return _Bert(model).graph()
+
+    graph: ov.Model
+    """From the embeddings of the words, f32 of texts x tokens x hidden size, and the attention mask, i64 of
+    texts x tokens, to vectors of length 1."""
+
+    words: NDArray[np.float32]
+    """The embedding of each token id."""
+
+    weights: Weights
+    """What both are views of. To be released when all is compiled: each compiled model has its own copy."""
 
 
-def compile_graph(graph: ov.Model, *, threads: int, precision: str) -> Any:
-    """An infer request, for one caller at a time. Requests of the same graph share its weights."""
+def build_graph(model: ModelFolder) -> Bert:
+    """Raises ConfigurationError for what is no BERT with absolute positions, or has weights missing."""
+    return _Graph(model).built()
+
+
+def compile_graph(graph: ov.Model, *, threads: int, precision: str, streams: int = 1) -> list[Any]:
+    """As many infer requests as streams, which share the threads; each for one caller at a time."""
     options = {
-        "NUM_STREAMS": 1,
+        "NUM_STREAMS": streams,
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": precision,
         # Bound to cores, two encoders of one process met on the same one: questions took three
@@ -46,7 +60,8 @@ def compile_graph(graph: ov.Model, *, threads: int, precision: str) -> Any:
         "ENABLE_CPU_PINNING": False,
     }
     try:
-        return ov.Core().compile_model(graph, "CPU", options).create_infer_request()
+        compiled = ov.Core().compile_model(graph, "CPU", options)
+        return [compiled.create_infer_request() for _ in range(streams)]
     except RuntimeError as error:
         raise ConfigurationError(f"OpenVINO cannot compile the encoder: {error}") from error
 
@@ -73,63 +88,66 @@ def _constant(value: Any, kind: Any = np.float32) -> Any:
     return op.constant(np.ascontiguousarray(value, dtype=kind))
 
 
+def _shared(value: NDArray[np.float32]) -> Any:
+    """Without a copy: the graph is no longer usable than the weights are kept."""
+    return op.constant(value, shared_memory=True)
+
+
 def _integers(*values: int) -> Any:
     return _constant(list(values), np.int64)
 
 
-class _Bert:
+class _Graph:
     def __init__(self, model: ModelFolder) -> None:
         require_bert(model)
         self._model = model
         self._file = model.folder / "model.safetensors"
         try:
-            self._weights: dict[str, NDArray[Any]] = load_file(self._file)
+            self._weights = Weights(self._file)
             self._hidden = int(model.config["hidden_size"])
             self._heads = int(model.config["num_attention_heads"])
             self._layers = int(model.config["num_hidden_layers"])
-        except (OSError, SafetensorError, KeyError, TypeError) as error:
-            raise ConfigurationError(f"{self._file} and its config.json cannot be used: {error!r}") from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigurationError(f"{model.folder}: config.json cannot be used: {error!r}") from error
         self._epsilon = float(model.config.get("layer_norm_eps", 1e-12))
         self._activation = _GELU[model.config.get("hidden_act", "gelu")]
 
-    def graph(self) -> ov.Model:
-        ids, present = (
-            op.parameter(ov.PartialShape([-1, -1]), ov.Type.i64, name=name)
-            for name in ("input_ids", "attention_mask")
-        )
+    def built(self) -> Bert:
+        words = op.parameter(ov.PartialShape([-1, -1, self._hidden]), ov.Type.f32, name="words")
+        present = op.parameter(ov.PartialShape([-1, -1]), ov.Type.i64, name="attention_mask")
         mask = op.convert(present, "f32")
         # Batch x 1 x 1 x length: the same for each head and each asking token.
         bias = op.multiply(op.subtract(_constant(1.0), mask), _constant(_MASKED))
         bias = op.unsqueeze(bias, _integers(1, 2))
-        x = self._embeddings(ids)
+        x = self._embeddings(words)
         for number in range(self._layers):
             x = self._layer(x, bias, f"encoder.layer.{number}")
         vectors = op.normalize_l2(self._pool(x, mask), _integers(1), 1e-12, "max")
-        return ov.Model([vectors], [ids, present], self._model.folder.name)
+        graph = ov.Model([vectors], [words, present], self._model.folder.name)
+        return Bert(graph, self._weight("embeddings.word_embeddings.weight"), self._weights)
 
-    def _weight(self, name: str) -> NDArray[Any]:
+    def _weight(self, name: str) -> NDArray[np.float32]:
         for known in (name, f"bert.{name}"):
             if known in self._weights:
                 return self._weights[known]
         raise ConfigurationError(f"{self._file}: no tensor {name}: these are not the weights of a BERT")
 
     def _linear(self, x: Any, name: str) -> Any:
-        product = op.matmul(x, _constant(self._weight(f"{name}.weight")), False, True)
-        return op.add(product, _constant(self._weight(f"{name}.bias")))
+        product = op.matmul(x, _shared(self._weight(f"{name}.weight")), False, True)
+        return op.add(product, _shared(self._weight(f"{name}.bias")))
 
     def _norm(self, x: Any, name: str) -> Any:
         normal = op.mvn(x, _integers(-1), True, self._epsilon, "INSIDE_SQRT")
-        scaled = op.multiply(normal, _constant(self._weight(f"{name}.weight")))
-        return op.add(scaled, _constant(self._weight(f"{name}.bias")))
+        scaled = op.multiply(normal, _shared(self._weight(f"{name}.weight")))
+        return op.add(scaled, _shared(self._weight(f"{name}.bias")))
 
-    def _embeddings(self, ids: Any) -> Any:
+    def _embeddings(self, words: Any) -> Any:
         """Word + position + the one token type of single texts."""
         axis = _constant(0, np.int64)
-        length = op.gather(op.shape_of(ids), _integers(1), axis)
-        table = _constant(self._weight("embeddings.position_embeddings.weight"))
+        length = op.gather(op.shape_of(words), _integers(1), axis)
+        table = _shared(self._weight("embeddings.position_embeddings.weight"))
         positions = op.slice(table, _integers(0), length, _integers(1), _integers(0))
-        words = op.gather(_constant(self._weight("embeddings.word_embeddings.weight")), ids, axis)
-        kind = _constant(self._weight("embeddings.token_type_embeddings.weight")[0])
+        kind = _shared(self._weight("embeddings.token_type_embeddings.weight")[0])
         return self._norm(op.add(op.add(words, op.unsqueeze(positions, axis)), kind), "embeddings.LayerNorm")
 
     def _layer(self, x: Any, bias: Any, name: str) -> Any:

@@ -7,7 +7,6 @@ letters are not in the vector, though they are in the index's text.
 """
 
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b, file_digest
@@ -20,6 +19,7 @@ from tokenizers import Tokenizer
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
 from embed.encoder import Kind
 from embed.encoders.bert_graph import build_graph, compile_graph, has_bf16, require_bert
+from embed.encoders.lanes import Callers, Lanes, Requests
 from embed.encoders.model_folder import ModelFolder, read_json, resolve_model
 from embed.encoders.token_counts import WordCounts, adds_up
 from embed.model import Vector
@@ -32,6 +32,7 @@ _STEP: Final = 32
 texts: OpenVINO keeps code and memory for each shape that it has met, and over free shapes the process
 grew to twice its size. These shapes, all met by both encoders, make it about 300 MB."""
 
+_LANES: Final = 2
 _TOKENS_PER_THREAD: Final = 512
 _MOST_TOKENS: Final = 8192
 """Padded tokens of one batch: more gained nothing, and each costs some 20 KB while it runs."""
@@ -50,7 +51,7 @@ class OpenVinoModel:
         self.longest = model.longest
         self.prefixes = model.prefixes
         self.tokenizer = _tokenizer(model.folder / "tokenizer.json")
-        self.graph: Any = build_graph(model)
+        self.bert = build_graph(model)
         self.dimensions = int(model.config["hidden_size"])
         marks = int(self.tokenizer.num_special_tokens_to_add(False))
         prefixes = self.tokenizer.encode_batch_fast(list(model.prefixes.values()), add_special_tokens=False)
@@ -78,9 +79,12 @@ class OpenVinoModel:
 class OpenVinoTextEncoder:
     """Texts to vectors of one model; implements embed.encoder.Encoder.
 
-    Calls from several threads wait for each other; the GIL is free while the model computes.
-    In bf16 a text's vector depends slightly on the batch (cosine at least 0.9999): compare texts,
-    never vectors.
+    A text that comes alone is computed with all threads. Where there are more, in one call or in several
+    at a time, two lanes with half of the threads each take one batch after the other: the threads of a batch
+    wait for the slowest of them, so that other work on one core would hold all of them up.
+
+    May be called from several threads; the GIL is free while the model computes. In bf16 a text's vector
+    depends slightly on the batch (cosine at least 0.9999): compare texts, never vectors.
     """
 
     def __init__(self, model: OpenVinoModel, threads: int) -> None:
@@ -88,10 +92,13 @@ class OpenVinoTextEncoder:
         self.fingerprint = model.fingerprint
         self.dimensions = model.dimensions
         self.max_tokens = model.max_tokens
-        self._budget = min(threads * _TOKENS_PER_THREAD, _MOST_TOKENS)
-        self._lock = threading.Lock()
+        lanes = _LANES if threads >= _LANES else 1
+        self._budget = min(threads // lanes * _TOKENS_PER_THREAD, _MOST_TOKENS)
         self._counts = WordCounts(self._tokens) if adds_up(model.tokenizer) else self._tokens
-        self._request = compile_graph(model.graph, threads=threads, precision=model.precision)
+        self._callers = Callers()
+        self._whole = Requests(self._compiled(threads, 1))
+        self._lanes = Lanes(self._compiled(threads, lanes)) if lanes > 1 else None
+        model.bert.weights.release()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._model.precision}, {self.dimensions} dimensions)"
@@ -110,15 +117,34 @@ class OpenVinoTextEncoder:
                     f"text {place} has {tokens} tokens; the encoder takes {self.max_tokens}: cut it shorter"
                 )
         vectors = np.empty((len(rows), self.dimensions), np.float32)
-        with self._lock:
-            for batch in batches([self._padded(length) for length in lengths], self._budget):
-                vectors[batch] = self._infer([rows[place] for place in batch])
+
+        def fill(request: Any, batch: list[int]) -> None:
+            vectors[batch] = self._infer(request, [rows[place] for place in batch])
+
+        padded = [self._padded(length) for length in lengths]
+        with self._callers.entered() as alone:
+            if self._lanes is None or (alone and len(rows) == 1):
+                for batch in batches(padded, self._budget):
+                    with self._whole.one() as request:
+                        fill(request, batch)
+            else:
+                half = -(-sum(padded) // _LANES)  # so that a few texts give both lanes something to do
+                # The longest first: then the lanes end at nearly the same time.
+                self._lanes.run(fill, reversed(list(batches(padded, min(self._budget, half)))))
         return vectors
 
     def close(self) -> None:
-        """Give the memory back. The encoder takes no calls afterwards."""
-        with self._lock:
-            self._request = None
+        """Give the memory back. Later calls are refused."""
+        self._whole.close()
+        if self._lanes is not None:
+            self._lanes.close()
+
+    def _compiled(self, threads: int, streams: int) -> list[Any]:
+        model = self._model
+        made = compile_graph(model.bert.graph, threads=threads, precision=model.precision, streams=streams)
+        for request in made:  # the first time, they make their own copy of the weights
+            self._infer(request, [[0]])
+        return made
 
     def _tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self._ids(texts, add_special_tokens=False)]
@@ -137,15 +163,16 @@ class OpenVinoTextEncoder:
         step = _LEAST if length <= _LEAST else _STEP
         return min(-(-length // step) * step, self._model.longest)
 
-    def _infer(self, rows: Sequence[Sequence[int]]) -> Vector:
+    def _infer(self, request: Any, rows: Sequence[Sequence[int]]) -> Vector:
         shape = len(rows), self._padded(max(map(len, rows)))
         padded, mask = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         for row, ids, present in zip(rows, padded, mask, strict=True):
             ids[: len(row)] = row
             present[: len(row)] = 1
+        words = self._model.bert.words.take(padded, axis=0)
         try:
             # The caller copies the rows out before the next call may use their memory again.
-            found: Vector = self._request.infer([padded, mask], share_inputs=True, share_outputs=True)[0]
+            found: Vector = request.infer([words, mask], share_inputs=True, share_outputs=True)[0]
         except RuntimeError as error:
             raise TransientError(f"OpenVINO failed on a batch of {shape[0]} texts: {error}") from error
         return found

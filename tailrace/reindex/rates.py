@@ -18,7 +18,7 @@ from embed.encoder import Encoder, Kind
 from embed.index import Index
 from embed.indexes import bm25
 from embed.model import Document, Vector
-from embed.pace import PIECE
+from embed.pace import PacedEncoder, Spent, Turns
 from embed.payload import manifest_payload
 from embed.pipeline import Pipeline
 from embed.plan import desired, manifest
@@ -27,6 +27,12 @@ from tailrace.adapters import build_index
 
 TIMED_SECONDS: Final = 1.5
 """Of timing the encoder."""
+
+TIMED_TEXTS: Final = 32
+"""Of one call meanwhile."""
+
+INVENTED: Final = 16
+"""Texts for an endpoint that costs."""
 
 RECORD_SECONDS: Final = 1e-4
 """Of one record's way from the broker to the index stage and its acknowledgement, beside decoding and
@@ -65,29 +71,30 @@ class Rehearsal:
 
 
 def token_seconds(encoder: Encoder, texts: Sequence[str], limit: float = TIMED_SECONDS) -> float | None:
-    """Seconds of the encoder for one token of such texts, in the batches of a build. None without texts.
+    """Seconds of the encoder for one token of such texts, as a build calls it. None without texts.
 
     Raises what `encode` raises.
     """
     if not texts:
         return None
-    ordered = [text for _, text in sorted(zip(encoder.count(texts), texts, strict=True))]
-    pieces = [ordered[at : at + PIECE] for at in range(0, len(ordered), PIECE)]
-    random.Random(5).shuffle(pieces)  # noqa: S311 - when the time is over, short and long ones have had it
-    encoder.encode(pieces[0], kind="document")  # warms up
+    mixed = list(texts)
+    random.Random(5).shuffle(mixed)  # noqa: S311 - when the time is over, short and long ones have had it
+    calls = [mixed[at : at + TIMED_TEXTS] for at in range(0, len(mixed), TIMED_TEXTS)]
+    building = PacedEncoder(encoder, Turns(background=lambda: True), Spent())
+    building.encode(calls[0], kind="document")  # warms up
     spent, tokens = 0.0, 0
     while spent < limit:
-        for piece in pieces:
+        for call in calls:
             began = time.perf_counter()
-            encoder.encode(piece, kind="document")
+            building.encode(call, kind="document")
             spent += time.perf_counter() - began
-            tokens += sum(encoder.count(piece))
+            tokens += sum(encoder.count(call))
             if spent >= limit:
                 break
     return spent / max(tokens, 1)
 
 
-def invented(texts: Sequence[str], most: int = 2 * PIECE) -> list[str]:
+def invented(texts: Sequence[str], most: int = INVENTED) -> list[str]:
     """Texts as long as some of these that say nothing: what a priced or foreign endpoint is timed with."""
     return [("word " * (len(text) // 5 + 1)).strip() for text in texts[:most]]
 

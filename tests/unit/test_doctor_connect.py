@@ -32,4 +32,4 @@ def test_what_could_not_be_read_of_connect_is_told_where_the_database_is_looked_
     assert (told.status, "shop.yaml is not known" in told.what) == ("warn", True)
     failed = [check for check in found if check.status == "fail"]
     assert any(nowhere in check.what for check in failed)
-    assert any("Is the server running" in check.what for check in failed), "the database is asked all the same"
+    assert any("Is the server running" in check.what for check in failed), "the database is asked"
