@@ -36,6 +36,7 @@ from ingest.values import (
     check,
     find_nul,
     has_escaped_nul,
+    key_value,
     mysql_value,
     repair_json_text,
 )
@@ -159,7 +160,7 @@ class Decoder:
         if record.key is None:
             return None
         try:
-            return RowKey.of(self._key(record.key))
+            return _spelled(self._key(record.key))
         except PermanentError:
             return None
 
@@ -180,14 +181,14 @@ class Decoder:
             absent = self._settle(columns, mysql=mysql)
             if b"\\u" in data:
                 repaired += _check_escapes(data, columns)
-        if mysql:
-            key = {name: mysql_value(value) for name, value in key.items()}
+        new_key, old_key = moved
         return RowChange(
             cast("Op", envelope.op),
-            RowKey.of(key),
+            _spelled(key, mysql=mysql),
             columns,
             absent,
-            *moved,
+            new_key and _spelled(dict(new_key.columns), mysql=mysql),
+            old_key and _spelled(dict(old_key.columns), mysql=mysql),
             None if envelope.op == "r" else where.streamed,
             where.position,
             where.ts_ms or 0,
@@ -262,6 +263,12 @@ def _moved(headers: tuple[tuple[str, bytes], ...]) -> _Moved:
         elif name[: len(_FAUST)].lower() == _FAUST:
             raise ContractError(f"header {name[:40]!r}: a raw topic takes no calls, and no reply is sent")
     return new_key, old_key
+
+
+def _spelled(key: Mapping[str, Json], *, mysql: bool = False) -> RowKey:
+    """Raises ContractError for what is no key."""
+    one = mysql_value if mysql else key_value
+    return RowKey.of({name: one(value) for name, value in key.items()})
 
 
 def _check_key(key: dict[str, Json], columns: dict[str, Json]) -> None:

@@ -9,7 +9,8 @@ What is made canonical, and nothing else (a string of any other shape stays as i
   stream, each the wreck of an overflow, becomes `"infinity"`. Postgres has no date so late or
   so early, so no true date is hit. Without isostring the two come as integers, and an integer
   column that holds exactly -622191234 or -2147472692 reads `"infinity"` as well: one more
-  reason for the preset. `timestamp '-infinity'` as isostring becomes `"-infinity"`.
+  reason for the preset. `timestamp '-infinity'` as isostring becomes `"-infinity"`. The same in
+  keys, or a row and its delete would have two; but not for integers, which may be ids.
 * a boolean of MariaDB becomes 0 or 1: its BOOLEAN is a tinyint, and comes as a number or as a
   boolean depending on whether the connector met the table in a snapshot or in the stream.
 * a lone surrogate, in a string or in the JSON text of a json column, becomes U+FFFD.
@@ -60,6 +61,14 @@ def canonical(value: Json) -> Json:
     if isinstance(value, str):
         return _trimmed(_ONE_VALUE.get(value, value)) if value[-1:] == "Z" else value
     return _ONE_VALUE.get(value, value) if type(value) is int else value
+
+
+def key_value(value: Json) -> Json:
+    """The one spelling of a key's value from Postgres: of its infinities, in text.
+
+    Fractions stay: snapshot and stream have the same ones, and two texts must not become one key.
+    """
+    return _ONE_VALUE.get(value, value) if isinstance(value, str) else value
 
 
 def mysql_value(value: Json) -> Json:

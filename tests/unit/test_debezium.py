@@ -266,6 +266,39 @@ def test_a_key_in_a_header_may_have_its_schema() -> None:
     assert event.old_key == RowKey.of({"id": 9})
 
 
+@pytest.mark.parametrize("spelled", ["+292278994-08-16Z", "-5877611-06-21Z"])
+def test_an_infinite_date_makes_one_key_wherever_a_key_stands(spelled: str) -> None:
+    """Each is the wreck of an overflow; a snapshot has one, the stream the other."""
+    key = json.dumps({"until": spelled}).encode()
+    headers = ("__debezium.oldkey", key), ("__debezium.newkey", key)
+    event = decoder().decode(raw(key, envelope(key.decode()), *headers))
+    assert isinstance(event, RowChange)
+    one = RowKey.of({"until": "infinity"})
+    assert (event.key, event.old_key, event.new_key) == (one, one, one)
+    assert event.columns == {"until": "infinity"}
+    assert decoder().key_of(raw(key, b"\xff")) == one
+
+
+def test_other_keys_of_postgres_stay_as_they_came() -> None:
+    """A number may be an id, and two texts must not become one key."""
+    for value in ("2024-01-01T00:00:00.500Z", -622191234, True):
+        key = json.dumps({"at": value}).encode()
+        event = decoder().decode(raw(key, envelope(key.decode())))
+        assert isinstance(event, RowChange)
+        assert event.key == RowKey.of({"at": value})
+
+
+def test_a_key_in_a_header_of_mariadb_is_spelled_like_the_key() -> None:
+    where = '{"connector":"mariadb","db":"public","table":"notes","file":"b.1","pos":1}'
+    key = b'{"at":"2024-01-01T00:00:00.500Z"}'
+    event = decoder().decode(
+        raw(key, envelope(key.decode(), source=where), ("__debezium.oldkey", key.replace(b"500", b"000")))
+    )
+    assert isinstance(event, RowChange)
+    assert event.key == RowKey.of({"at": "2024-01-01T00:00:00.5Z"})
+    assert event.old_key == RowKey.of({"at": "2024-01-01T00:00:00Z"})
+
+
 def test_a_table_is_known_by_the_name_its_topic_has() -> None:
     source = Source(prefix="shop", tables=["public.my_notes"])
     value = GOOD.replace(b'"notes"', b'"my notes"')

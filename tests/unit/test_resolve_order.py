@@ -125,6 +125,17 @@ def test_mariadb_rows_are_ordered_by_file_position_and_row() -> None:
     assert log.live() == {"1": "b.000010 4 0"}
 
 
+def test_a_row_whose_key_is_an_infinite_date_is_changed_by_the_stream() -> None:
+    """Postgres' connector spells such a date in another way in a snapshot than in the stream."""
+    log = Log()
+    read, streamed = "+292278994-08-16Z", "-5877611-06-21Z"
+    log.send({"until": read}, value("r", {"until": read, "text": "a"}, (None, 10)))
+    log.send({"until": streamed}, value("u", {"until": streamed, "text": "b"}, (10, 20)))
+    assert log.live() == {"infinity": "b"}
+    log.send({"until": streamed}, value("d", None, (20, 30)))
+    assert log.live() == {}
+
+
 def test_tombstones_and_foreign_records_are_ignored_by_kind() -> None:
     log = Log()
     log.put("c", 1, (10, 20), "a")
