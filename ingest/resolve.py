@@ -12,7 +12,8 @@ The rule, for the changes of one key in one topic:
    from there. Tombstones after a delete say nothing new.
 4. A truncate that was replayed must not bury what came after it. Truncates of one table lock
    each other out, so their places in the stream order them as they order the changes of one key;
-   their source positions do where a place is missing.
+   their source positions do where a place is missing. They lock out changes of rows as well: one
+   whose place is not above the last truncate's is a replay, whether or not its grave is left.
 5. A connector's first snapshot that begins anew, before anything was streamed, is a truncate: what
    the attempt before had read may have been deleted since, and no event tells of it.
 
@@ -128,6 +129,9 @@ class Resolver:
         last = known.streamed if known is not None and ours else None
         if known is not None and _is_replay(event.streamed, last) and not _clears(event, known):
             return Resolved("superseded", "guard", newer=self._is_newer(event, known))
+        truncate = self._truncate_before(made)
+        if truncate is not None and _is_replay(event.streamed, truncate.streamed):
+            return Resolved("superseded", "guard", newer=self._is_newer(event, truncate))
         shape = tuple((name, type(value)) for name, value in event.key.columns)
         if self._shape is not None and shape != self._shape:
             return _parked(self._wrong_shape(shape), known, made, now_ms)
@@ -193,17 +197,21 @@ class Resolver:
         return donor if fits else None
 
     def _truncated(self, event: TruncateChange, made: int) -> Resolved:
-        last = self._truncate
-        if last is not None and made < last.version:
+        if self._truncate is not None and made < self._truncate.version:
             return Resolved("superseded", "version")
-        ours = last is not None and made > last.version and epoch_of(last.version) == self._epoch
-        if last is not None and ours and _is_replayed_truncate(event, last):
-            newest = max(self._course.newest, last.committed_at)
-            return Resolved("superseded", "guard", newer=event.committed_at > newest)
+        last = self._truncate_before(made)
+        if last is not None and _is_replayed_truncate(event, last):
+            return Resolved("superseded", "guard", newer=self._is_newer(event, last))
         self._truncate = Truncate(made, event.position, event.committed_at, event.streamed)
         return Resolved("applied", "t", truncate=self._truncate)
 
-    def _is_newer(self, event: RowChange, known: StateRow) -> bool:
+    def _truncate_before(self, made: int) -> Truncate | None:
+        """The last truncate, if the record of this version stands behind it in the same epoch."""
+        last = self._truncate
+        behind = last is not None and made > last.version and epoch_of(last.version) == self._epoch
+        return last if behind else None
+
+    def _is_newer(self, event: RowChange | TruncateChange, known: StateRow | Truncate) -> bool:
         """Whether a dropped event committed after everything seen: then it was never sent before."""
         return event.committed_at > max(known.committed_at, self._course.newest)
 

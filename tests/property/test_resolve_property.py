@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.keys import TableId
 from core.settings import Source
-from core.state import Progress, StateRow, decode_state, encode_state
+from core.state import Progress, Removed, StateRow, decode_state, encode_state
 from core.state_table import StateTable
 from ingest.guard_alarm import GuardAlarm
 from ingest.record import RawRecord
@@ -130,6 +130,12 @@ class Log:
         self.parked += resolved.outcome == "parked"
         return resolved
 
+    def expire(self) -> None:
+        """All graves, as after a day."""
+        for row in [row for row in self.state.rows() if row.deleted]:
+            self.written.append(Removed(row.key, row.version))
+            self.state.apply(0, len(self.written), self.written[-1])
+
     def rows(self) -> dict[int, StateRow]:
         return {cast("int", row.key.columns[0][1]): row for row in self.state.rows() if not row.deleted}
 
@@ -216,6 +222,27 @@ def test_no_replay_is_taken_for_another_database_whatever_its_clock_says(
     for one in source.sent[at:]:
         log.send(*one)
     assert log.plain() == source.rows
+
+
+@given(WORK, CRASHES)
+@settings(max_examples=150, deadline=None)
+def test_a_replay_that_comes_after_all_graves_expired_ends_in_the_truth(
+    work: list[tuple[str, int, int]], crashes: list[tuple[int, int, bool]]
+) -> None:
+    """What was deleted may show until its delete comes again, and what was truncated may not."""
+    source, log = database(work), Log()
+    at = 0
+    for until, back, restarted in sorted(crashes):
+        for one in source.sent[at:until]:
+            log.send(*one)
+        log.expire()
+        at = max(0, min(until, len(source.sent)) - back)
+        if restarted:
+            log.restart()
+    for one in source.sent[at:]:
+        log.send(*one)
+    assert log.plain() == source.rows
+    assert P not in str(log.written)
 
 
 @given(WORK, WORK, st.integers(0, 9), st.booleans())

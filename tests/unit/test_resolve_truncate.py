@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.state import Truncate, decode_state, encode_state
+from core.state import Removed, Truncate, decode_state, encode_state
+from core.version import version
 from ingest.guard_alarm import GuardAlarm
 from ingest.resolve import Resolver
 from tests.unit.resolve_world import SOURCE, TABLE, Log, raw, value
@@ -114,3 +115,72 @@ def test_a_truncate_that_is_the_first_record_of_all_is_remembered() -> None:
     log.resolver = Resolver(TABLE, SOURCE, 0, log.state.truncate)
     assert log.send(None, value("t", None, (10, 20))).kind == "guard"
     assert log.live() == {"1": "a"}
+
+
+def expire(log: Log) -> None:
+    """The connector was down for longer than graves are kept."""
+    for row in [row for row in log.state.rows() if row.deleted]:
+        log.written += 1
+        log.state.apply(0, log.written, Removed(row.key, row.version))
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+@pytest.mark.parametrize("op", ["c", "u", "d"])
+def test_what_a_truncate_buried_stays_buried_when_both_are_sent_again(op: str, restarted: bool) -> None:
+    """Nothing but the truncate tells of it: its grave has expired."""
+    log, alarm = Log(), GuardAlarm(str(TABLE), events_per_second=10)
+    log.put(op, 1, (90, 100), "a", ts_ms=1_100)
+    truncate = value("t", None, (100, 200), ts_ms=1_000)  # a clock may step back
+    log.send(None, truncate)
+    log.put("c", 2, (200, 300), "b", ts_ms=1_200)
+    expire(log)
+    if restarted:
+        log.resolver = Resolver(TABLE, SOURCE, 0, log.state.truncate, seen=log.resolver.seen)
+    again = [log.put(op, 1, (90, 100), "a", ts_ms=1_100), log.send(None, truncate)]
+    assert [(one.outcome, one.kind) for one in again] == [("superseded", "guard")] * 2
+    assert [alarm.observe(one) for one in again] == [None] * 2
+    assert log.live() == {"2": "b"}
+
+
+def test_what_is_loaded_behind_a_truncate_in_its_transaction_is_applied() -> None:
+    for place in ((None, 201), (100, 201), (201, 202), (None, 203)):
+        log = Log()
+        log.send(None, value("t", None, (place[0] and 100, 200)))
+        assert log.put("c", 1, place, "a").outcome == "applied"
+
+
+def test_a_truncate_of_another_epoch_supersedes_nothing() -> None:
+    old = Log()
+    old.send(None, value("t", None, (900, 990)))
+    log = Log(epoch=1, state=old.state, truncate=old.state.truncate)
+    assert log.put("c", 1, (5, 6), "a").outcome == "applied"
+
+
+def test_rows_of_a_snapshot_are_not_ordered_by_a_truncate() -> None:
+    log = Log()
+    log.send(None, value("t", None, (100, 200)))
+    assert log.put("r", 1, (10, 20), "a").outcome == "applied"
+    assert log.live() == {"1": "a"}
+
+
+def test_records_in_front_of_a_truncate_give_what_they_gave_when_they_are_read_again() -> None:
+    """The write failed: neither stands in the state topic."""
+    log = Log()
+    log.put("c", 1, (10, 20), "a")
+    first = log.row(1)
+    log.send(None, value("t", None, (20, 30)))
+    again = log.take(raw(0, {"id": 1}, value("c", {"id": 1, "text": "a"}, (10, 20))))
+    assert again.kind == "version"
+    log.state = type(log.state)()
+    again = log.take(raw(0, {"id": 1}, value("c", {"id": 1, "text": "a"}, (10, 20))))
+    assert again.rows == (first,)
+
+
+def test_an_event_that_committed_after_all_others_below_a_truncate_is_of_another_database() -> None:
+    log, alarm = Log(epoch=3), GuardAlarm(str(TABLE), events_per_second=10)
+    log.send(None, value("t", None, (100, 200), ts_ms=5_000))
+    assert log.state.truncate is not None
+    assert log.state.truncate.version == version(3, 0)
+    dropped = log.put("c", 1, (10, 20), "a", ts_ms=6_000)
+    assert (dropped.kind, dropped.newer) == ("guard", True)
+    assert "restored or failed over" in (alarm.observe(dropped) or "")
