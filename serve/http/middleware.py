@@ -95,9 +95,14 @@ def _too_large() -> HTTPException:
 
 
 def _without_slash(scope: Scope) -> None:
-    """Clients that add a slash to every address are not redirected: some lose the body on the way."""
-    if scope["path"] != "/" and scope["path"].endswith("/"):
-        scope["path"] = scope["path"].rstrip("/") or "/"
+    """Clients that add a slash to every address are not redirected: some lose the body on the way.
+
+    An escaped one is the end of a key. Which it was only the undecoded path tells.
+    """
+    written = (scope.get("raw_path") or b"").partition(b"?")[0]
+    added = "/" * (len(written) - len(written.rstrip(b"/")))
+    if added and scope["path"].endswith(added):
+        scope["path"] = scope["path"].removesuffix(added) or "/"
 
 
 def _template(scope: Scope) -> str:

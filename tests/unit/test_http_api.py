@@ -1,7 +1,13 @@
 """Search, explain, documents, state, health and metrics over HTTP: routes and shapes."""
 
+import asyncio
+
+import pytest
+from starlette.types import Receive, Scope, Send
+
+from serve.http.middleware import Edge
 from serve.ports import Readiness
-from tests.unit.http_world import DOGS, ORDERS, SEARCH, problem, request, twin
+from tests.unit.http_world import DOGS, ORDERS, SEARCH, problem, request, twin, view
 
 
 def test_search_gives_hits_state_and_freshness_and_no_scores() -> None:
@@ -44,6 +50,56 @@ def test_keys_may_hold_slashes() -> None:
     over = twin()
     over.entries["orders", '"a/b"'] = ORDERS
     assert request("GET", "/v1/state/orders/%22a%2Fb%22", over=over).json()["rows"] == list(ORDERS)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rows", "document"),
+    [
+        ("foo", 1, "101"),
+        ("foo/", 1, "101"),
+        ("foo//", 1, "101"),
+        ("foo%2F", 2, "102"),
+        ("foo%2f/", 2, "102"),
+        ("foo%2F%2F", 0, None),
+    ],
+)
+def test_a_slash_at_the_end_is_the_keys_where_it_is_escaped(
+    asked: str, rows: int, document: str | None
+) -> None:
+    """Clients that add one to every address add a plain one."""
+    over = twin()
+    over.entries |= {("orders", "foo"): ORDERS[:1], ("orders", "foo/"): ORDERS[:1] * 2}
+    over.documents |= {("articles", "foo"): view("101"), ("articles", "foo/"): view("102")}
+    assert len(request("GET", f"/v1/state/orders/{asked}", over=over).json()["rows"]) == rows
+    found = request("GET", f"/v1/documents/articles/{asked}?x=/", over=over)
+    assert found.status_code == (404 if document is None else 200)
+    assert document is None or found.json()["manifest"]["key"] == document
+
+
+@pytest.mark.parametrize(
+    ("path", "raw_path", "routed"),
+    [
+        ("/a/", b"/a/", "/a"),
+        ("/a/", b"/a/?x=1", "/a"),
+        ("/a/", b"/a%2F?x=/", "/a/"),
+        ("/", b"/", "/"),
+        ("//", b"//", "/"),
+        ("/a/", None, "/a/"),
+        ("/rewritten", b"/a/", "/rewritten"),
+    ],
+)
+def test_a_slash_goes_only_where_the_server_says_that_it_was_a_plain_one(
+    path: str, raw_path: bytes | None, routed: str
+) -> None:
+    """Some servers leave the query there, and none has to say anything."""
+    seen: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["path"])
+
+    scope: Scope = {"type": "http", "headers": [], "path": path, "raw_path": raw_path}
+    asyncio.run(Edge(app)(scope, None, None))  # type: ignore[arg-type]  # nothing is read or sent
+    assert seen == [routed]
 
 
 def test_state_and_freshness() -> None:
