@@ -104,16 +104,16 @@ class RowKey:
     def parse(cls, text: str, names: Sequence[str]) -> Self:
         """The key that `text` spells, for a table with these key columns.
 
-        Raises ContractError, saying the expected shape.
+        Raises ContractError, saying the expected shape, or that a value is no Unicode.
         """
         ordered = sorted(names)
         if len(ordered) == 1:
-            return cls(((ordered[0], _read(text)),))
+            return cls(((ordered[0], _encodable(_read(text))),))
         found = dict(_pairs(text))
         if sorted(found) != ordered:
             shape = ",".join(f"{name}=…" for name in ordered)
             raise ContractError(f"{text!r} is no key of this table: write {shape}")
-        return cls(tuple((name, _read(found[name])) for name in ordered))
+        return cls(tuple((name, _encodable(_read(found[name]))) for name in ordered))
 
     def __str__(self) -> str:
         return self.text
@@ -144,6 +144,15 @@ def _read(text: str) -> KeyValue:
     except (ValueError, RecursionError):  # no JSON, or nested so deep that it is no value of a key either
         return text
     return value if type(value) in _TAGS else text
+
+
+def _encodable(value: KeyValue) -> KeyValue:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:  # JSON can escape one half of a pair of surrogates
+            raise ContractError(f"{value[:80]!r} is no key: a lone surrogate is no character") from error
+    return value
 
 
 def _pairs(text: str) -> list[tuple[str, str]]:

@@ -63,6 +63,24 @@ def test_a_text_of_any_depth_and_length_is_read_as_a_key_or_refused(text: str) -
     assert RowKey.parse("[" * 3000, ["id"]) == RowKey.of({"id": "[" * 3000})
 
 
+@pytest.mark.parametrize("text", [r'"\ud800"', r'"a\udfffb"', "\ud800"])
+def test_a_text_that_is_no_unicode_is_no_key(text: str) -> None:
+    for names, spelled in ((["id"], text), (["id", "tenant"], f"id={text},tenant=1")):
+        with pytest.raises(ContractError, match="no key"):
+            RowKey.parse(spelled, names)
+
+
+@given(st.text('0"\\ud8c=,ib\ud800', max_size=12), st.sampled_from([["b"], ["b", "i"]]))
+@settings(max_examples=300)
+def test_any_text_is_a_key_that_has_bytes_or_is_refused(text: str, names: list[str]) -> None:
+    try:
+        key = RowKey.parse(text, names)
+    except ContractError as error:
+        str(error).encode()
+        return
+    assert RowKey.from_canonical(key.canonical) == key
+
+
 def test_canonical_bytes_of_endless_depth_are_refused() -> None:
     data = b"k" + b"".join(len(part).to_bytes(4, "big") + part for part in (b"id", b"f" + b"[" * 3000))
     with pytest.raises(ContractError):

@@ -34,6 +34,19 @@ def test_documents_of_others_and_absent_ones_look_the_same() -> None:
     run(test)
 
 
+def test_a_key_that_is_no_unicode_is_as_absent_as_any_other() -> None:
+    async def test() -> None:
+        world = World()
+        fill(world)
+        scope = Scope("a", EVERYBODY)
+        for key in (r'"\ud800"', "\ud800"):
+            assert await world.retriever.document("products", key, scope) is None
+            with pytest.raises(ContractError, match="no key of document products"):
+                await world.retriever.document_page("products", key, 4, scope)
+
+    run(test)
+
+
 def test_a_row_that_was_anothers_is_not_shown_while_the_view_is_behind_the_index() -> None:
     async def test() -> None:
         others = "Plans of others about tents."
