@@ -5,7 +5,7 @@ for chance. A column that a template names and the row lacks is an error, never 
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Final, NoReturn
 
 from jinja2 import StrictUndefined, Template, TemplateError, TemplateSyntaxError, meta
@@ -25,6 +25,9 @@ long text is 1 MB of index, and nobody filters by more."""
 
 MOST_VALUES: Final = 100
 """Of one metadata list, for the same reason."""
+
+MOST_GROUPS: Final = 1000
+"""Of one access list, each as short as a metadata text: every chunk carries them too."""
 
 _TEMPLATE_FAILURES: Final = (
     TemplateError,
@@ -69,7 +72,8 @@ class Renderer:
         """The document, or its removal if the row is deleted or `where` is false.
 
         Raises ContractError, naming document, row and column, if the row lacks a column that is asked
-        for or holds what no document can be made of; LimitError for metadata past its limits.
+        for or holds what no document can be made of; LimitError where tenant, access list or metadata,
+        which each chunk carries, are past their limits.
         """
         key = row.key.text
         if row.deleted or not self._wanted(row):
@@ -150,6 +154,7 @@ class Renderer:
             self._refuse(
                 row, f"tenant: column {column!r} holds {_kind(value)}; a tenant is text or a whole number"
             )
+        self._check_carried(row, "tenant", column, [value], 1, "scope by a short column")
         return str(value)
 
     def _groups(self, row: StateRow) -> tuple[str, ...] | None:
@@ -163,6 +168,7 @@ class Renderer:
             self._refuse(
                 row, f"acl: column {column!r} holds {_kind(value)}; groups are text or a list of texts"
             )
+        self._check_carried(row, "acl", column, made, MOST_GROUPS, "name groups, not each of their members")
         return tuple(made)
 
     def _metadata(self, row: StateRow, column: str) -> Json:
@@ -172,15 +178,21 @@ class Renderer:
             self._refuse(
                 row, f"metadata: column {column!r} holds {_kind(value)}; filters compare plain values"
             )
-        longest = max((len(item) for item in items if isinstance(item, str)), default=0)
-        if longest > LONGEST_VALUE or len(items) > MOST_VALUES:
-            much = f"a text of {longest} characters" if longest > LONGEST_VALUE else f"{len(items)} values"
-            raise LimitError(
-                f"{self._place(row)}: metadata: column {column!r} holds {much}, and each chunk carries it:"
-                f" at most {LONGEST_VALUE} characters and {MOST_VALUES} values are; put long texts into"
-                " `text`, and filter by a short column"
-            )
+        fix = "put long texts into `text`, and filter by a short column"
+        self._check_carried(row, "metadata", column, items, MOST_VALUES, fix)
         return value
+
+    def _check_carried(
+        self, row: StateRow, place: str, column: str, values: Sequence[Json], most: int, fix: str
+    ) -> None:
+        longest = max((len(value) for value in values if isinstance(value, str)), default=0)
+        if longest > LONGEST_VALUE or len(values) > most:
+            much = f"a text of {longest} characters" if longest > LONGEST_VALUE else f"{len(values)} values"
+            raise LimitError(
+                f"{self._place(row)}: {place}: column {column!r} holds {much}, and each chunk carries it:"
+                f" at most {LONGEST_VALUE} characters and {most} {'value is' if most == 1 else 'values are'};"
+                f" {fix}"
+            )
 
     def _refuse(self, row: StateRow, why: str, cause: Exception | None = None) -> NoReturn:
         raise ContractError(f"{self._place(row)}: {why}") from cause

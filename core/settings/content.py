@@ -69,10 +69,11 @@ class DocumentSettings(Section):
     """Jinja expression; a row for which it is false is not in the index."""
 
     tenant: str | None = None
-    """Column whose value scopes every query."""
+    """Column whose value scopes every query; up to 1,024 characters."""
 
     acl: str | None = None
-    """Column (text, or array of text) with the groups that may read the row."""
+    """Column (text, or array of text) with the groups that may read the row: up to 1,000, of up to 1,024
+    characters each. Every chunk of a row carries them; a row with more is parked."""
 
     metadata: list[str] = Field(default=[])
     """Columns that searches may filter by: plain values, texts of up to 1,024 characters, or lists of up

@@ -167,6 +167,25 @@ def test_metadata_up_to_its_limit_is_carried(value: Json) -> None:
     assert rendered(row(category=value), metadata=["category"]).metadata == {"category": value}
 
 
+@pytest.mark.parametrize("value", [[f"g{n}" for n in range(1001)], ["staff", "x" * 1025], "x" * 1025])
+def test_an_access_list_is_short_for_the_same_reason(value: Json) -> None:
+    with pytest.raises(LimitError, match=r"row 7: acl: column 'groups' .* each chunk"):
+        rendered(row(groups=value), acl="groups")
+
+
+def test_an_access_list_up_to_its_limit_is_carried_and_counts_each_group_once() -> None:
+    groups = ["x" * 1024, *(f"g{n:03}" for n in range(999))]
+    assert rendered(row(groups=[*groups, *groups]), acl="groups").groups == tuple(sorted(groups))
+
+
+def test_a_tenant_is_short_for_the_same_reason_and_its_row_can_be_removed_all_the_same() -> None:
+    with pytest.raises(LimitError, match=r"row 7: tenant: column 'tenant_id' .* each chunk"):
+        rendered(row(tenant_id="x" * 1025), tenant="tenant_id")
+    assert rendered(row(tenant_id="x" * 1024), tenant="tenant_id").tenant == "x" * 1024
+    gone = Renderer("articles", settings(tenant="tenant_id")).render(row(deleted=True, tenant_id="x" * 1025))
+    assert isinstance(gone, Removal)
+
+
 def test_a_column_may_have_any_name() -> None:
     odd: dict[str, Json] = {"self": 1, "args": 2, "class": 3, "not a name": 4}
     made = replace(row(), columns={**COLUMNS, **odd})
