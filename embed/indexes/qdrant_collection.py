@@ -1,8 +1,8 @@
 """One collection on a Qdrant server: conditional writes, read back to know who won."""
 
 from collections.abc import Collection as Many
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, cast
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar, cast
 from uuid import UUID
 
 import numpy as np
@@ -12,10 +12,15 @@ from core.errors import TransientError
 from core.state import Json
 from embed import payload as codec
 from embed.index import Drop, Swap
-from embed.indexes.points import Points, batches, visible
+from embed.indexes.points import BATCH, Points, batches, visible
 from embed.indexes.qdrant_errors import border
 from embed.model import Candidate, ChunkPoint, Covered, Manifest, Scope, Sparse, Vector
 from embed.payload import Payload
+
+REQUEST_BYTES: Final = 8 << 20
+"""Of the points of one request, unless one alone is longer: a server refuses more than 32 MB by default."""
+
+Item = TypeVar("Item")
 
 
 class QdrantCollection(Points):
@@ -26,28 +31,30 @@ class QdrantCollection(Points):
         self._client = client
 
     def write_chunks(self, points: Sequence[ChunkPoint]) -> None:
-        for batch in batches(points):
+        made = (
+            (point.version, _chunk_point(point, codec.unit(point.dense, self.dimensions, self.name)))
+            for point in points
+        )
+        for batch in _requests(made):
             # A condition belongs to a whole operation, so each version has its own.
             versions: dict[int, list[models.PointStruct]] = {}
-            for point in batch:
-                dense = codec.unit(point.dense, self.dimensions, self.name)
-                versions.setdefault(point.version, []).append(_chunk_point(point, dense))
-            self._update([_upsert(made, only=[_range(lte=version)]) for version, made in versions.items()])
+            for version, point in batch:
+                versions.setdefault(version, []).append(point)
+            self._update([_upsert(same, only=[_range(lte=version)]) for version, same in versions.items()])
 
     def swap_manifests(self, swaps: Sequence[Swap]) -> set[UUID]:
         held: set[UUID] = set()
-        for batch in batches(swaps):
-            first = [_manifest_point(swap.manifest) for swap in batch if swap.expect is None]
+        for batch in _requests((swap, _manifest_point(swap.manifest)) for swap in swaps):
+            first = [point for swap, point in batch if swap.expect is None]
             later = [
-                _upsert(
-                    [_manifest_point(swap.manifest)], models.UpdateMode.UPDATE_ONLY, [_exactly(swap.expect)]
-                )
-                for swap in batch
+                _upsert([point], models.UpdateMode.UPDATE_ONLY, [_exactly(swap.expect)])
+                for swap, point in batch
                 if swap.expect is not None
             ]
             self._update([*([_upsert(first, models.UpdateMode.INSERT_ONLY)] if first else []), *later])
-            stored = self.manifests([swap.manifest.id for swap in batch])
-            held |= {swap.manifest.id for swap in batch if stored.get(swap.manifest.id) == swap.manifest}
+            asked = [swap.manifest for swap, _ in batch]
+            stored = self.manifests([one.id for one in asked])
+            held |= {one.id for one in asked if stored.get(one.id) == one}
         return held
 
     def drop_chunks(self, drops: Sequence[Drop]) -> None:
@@ -55,7 +62,8 @@ class QdrantCollection(Points):
         for drop in drops:
             doomed.setdefault(drop.below, []).extend(drop.chunks)
         every = [(below, batch) for below, points in doomed.items() for batch in batches(points)]
-        self._update([_delete(batch, _range(lt=below)) for below, batch in every])
+        for some in batches(every):
+            self._update([_delete(batch, _range(lt=below)) for below, batch in some])
 
     def erase_manifests(self, ids: Sequence[UUID], below: int) -> None:
         only = (_any("kind", [codec.GRAVE]), _range(lt=below))
@@ -157,6 +165,23 @@ class QdrantCollection(Points):
         late = [str(r.status) for r in results if r.status != models.UpdateStatus.COMPLETED]
         if late:
             raise TransientError(f"collection {self.name}: the server did not finish a write: {late[0]}")
+
+
+def _requests(
+    items: Iterable[tuple[Item, models.PointStruct]],
+) -> Iterator[list[tuple[Item, models.PointStruct]]]:
+    """Each with its point; as many as go into one request, by number and by length."""
+    some: list[tuple[Item, models.PointStruct]] = []
+    room = REQUEST_BYTES
+    for item, point in items:
+        length = len(point.model_dump_json().encode())
+        if some and (len(some) == BATCH or length > room):
+            yield some
+            some, room = [], REQUEST_BYTES
+        some.append((item, point))
+        room -= length
+    if some:
+        yield some
 
 
 def _manifest_point(manifest: Manifest) -> models.PointStruct:

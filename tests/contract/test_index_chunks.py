@@ -68,6 +68,14 @@ def test_one_call_takes_many_points(collection: Collection) -> None:
     assert collection.counts() == Counts(450, sum(n % 7 >= 3 for n in range(450)))
 
 
+def test_one_call_takes_more_than_one_request_may(collection: Collection) -> None:
+    """Within the limits of metadata, and together longer than what a Qdrant server takes by default."""
+    tags: list[Json] = [f"{n:03}" + "x" * 1021 for n in range(100)]
+    points = [chunk(n % 2, metadata={"tags": tags}) for n in range(170)]
+    collection.write_chunks(points)
+    assert collection.counts() == Counts(0, 170)
+
+
 def test_a_drop_spares_what_was_written_since(collection: Collection) -> None:
     old, new, other = chunk(4), chunk(5), chunk(4)
     collection.write_chunks([old, new, other])

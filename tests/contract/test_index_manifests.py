@@ -47,6 +47,15 @@ def test_swaps_of_one_call_stand_alone(collection: Collection) -> None:
     assert collection.manifests([there.id, lost.id, new.id]) == {there.id: newer, lost.id: lost, new.id: new}
 
 
+def test_one_call_takes_more_than_one_request_may(collection: Collection) -> None:
+    """Within the limits of an access list, and together longer than what a Qdrant server takes by default."""
+    groups = tuple(f"{n:03}" + "x" * 1021 for n in range(1000))
+    made = [manifest(groups=groups) for _ in range(33)]
+    put(collection, *made)
+    newer = [replace(one, version=2) for one in made]
+    assert collection.swap_manifests([Swap(one, 1) for one in newer]) == {one.id for one in newer}
+
+
 def test_scrolling_gives_every_manifest_once_in_order(collection: Collection) -> None:
     made = [manifest(n, deleted=n % 3 == 0) for n in range(1, 41)]
     made.append(manifest(41, id=UUID(int=2**128 - 1)))

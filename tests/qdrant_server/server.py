@@ -21,6 +21,9 @@ from tests.qdrant_server.words import BadRequestError, Tree
 VERSION: Final = "1.19.0"
 """The oldest that the adapter takes."""
 
+MOST_BYTES: Final = 32 << 20
+"""Of one request: a server's own default (`service.max_request_size_mb`)."""
+
 _STATUS: Final[Mapping[type[Exception], int]] = {
     BadRequestError: 400,
     NotFoundError: 404,
@@ -130,7 +133,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path == "/":
             return self._send(200, {"title": "a test server over Qdrant Edge", "version": VERSION})
         try:
-            result = self.rest.answer(self.command, path, json.loads(sent) if sent else {})
+            result = self.rest.answer(self.command, path, _read(sent))
         except Exception as error:  # noqa: BLE001 - the client's to judge
             said = f"{type(error).__name__}: {error}"
             return self._send(_status(error), {"status": {"error": said}, "time": 0.0})
@@ -148,6 +151,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Nothing."""
+
+
+def _read(sent: bytes) -> Tree:
+    if len(sent) > MOST_BYTES:
+        raise BadRequestError(f"JSON payload ({len(sent)} bytes) is larger than allowed")
+    return json.loads(sent) if sent else {}
 
 
 def _status(error: Exception) -> int:
