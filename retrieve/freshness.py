@@ -222,7 +222,10 @@ class FreshnessTracker:
         minimum: Mapping[str, int] | None = None,
         since: Moment | None = None,
     ) -> Freshness:
-        """What `captured` proves. `minimum` and `since`: as `wait` was asked."""
+        """What `captured` proves of rows that have been read. `minimum` and `since`: as `wait` was asked."""
+        # A resync may have emptied the view between the two.
+        view = {table: self._standing(table, [mark])[0] for table, mark in captured.view.items()}
+        captured = Captured(view, captured.index)
         now, joint = self._clock.now_ms(), captured.both
         return Freshness(
             as_of={source: self._as_of(source, joint) for source in sources},

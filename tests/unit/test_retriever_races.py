@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from core.errors import TransientError
+from core.state import Truncate
 from core.topics import collection_name
+from core.version import version
 from embed.memory_index import MemoryIndex
 from tests.unit.meddled_world import Ranked, meddled
-from tests.unit.retrieval_world import ARTICLES, World, article, keys, run
+from tests.unit.retrieval_hands import PARTITIONS
+from tests.unit.retrieval_world import ARTICLES, ORDERS, World, article, keys, run
 
 
 def test_a_document_that_changes_during_the_search_is_searched_again_once() -> None:
@@ -107,6 +110,34 @@ def test_a_collection_that_vanishes_in_mid_request_is_resolved_anew_once() -> No
         world.index.point("shop-articles", collection_name("shop", "articles", 1))
         assert keys(await world.ask("tents")) == ["1"]
         assert len(calls) == 2
+
+    run(test)
+
+
+def test_rows_that_a_resync_takes_during_the_search_prove_no_position() -> None:
+    """No document of the request is made of their table: the view alone says what was covered of it."""
+
+    async def test() -> None:
+        def search(inner: Callable[..., Ranked], *args: Any) -> Ranked:
+            if resync:
+                for partition in range(PARTITIONS):
+                    world.state[ORDERS][partition].append(Truncate(version(world.epoch + 1, 0)))
+                world.read_all()
+            return inner(*args)
+
+        resync = False
+        world = meddled(search=search)
+        world.commit(ORDERS, 1, {"customer_id": 7, "status": "new", "total": 3, "tenant_id": "a"})
+        world.settle()
+        await world.look()
+        before = await world.ask("tents", state={"orders": "7"})
+        assert len(before.state["orders"]) == 1
+        assert before.freshness.as_of["shop"].position is not None
+        resync = True
+        after = await world.ask("tents", state={"orders": "7"})
+        assert not after.state["orders"]
+        assert after.freshness.as_of["shop"].position is None
+        assert after.freshness.state_lag_ms > 0
 
     run(test)
 
