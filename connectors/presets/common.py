@@ -62,6 +62,7 @@ def common_rules(config: Mapping[str, str]) -> list[Violation]:
         *_schemas(config),
         *_topics(config),
         *_producer(config),
+        *_exactly_once(config),
         *interval_rules(config, "on an idle database its log is held back and freshness names no position"),
         *_transforms(config),
         *_partial_snapshot(config),
@@ -137,6 +138,14 @@ def _producer(config: Mapping[str, str]) -> Iterator[Violation]:
         key = f"producer.override.{name}"
         if config.get(key, value) not in {value, "-1" if name == "acks" else value}:
             yield Violation("producer", key, config[key], value, why)
+
+
+def _exactly_once(config: Mapping[str, str]) -> Iterator[Violation]:
+    key = "exactly.once.support"
+    if config.get(key, "").lower() == "required":
+        why = "each transaction ends with a marker that no reader is given: an idle source is never current"
+        want = "nothing, and exactly.once.source.support=disabled on Connect's workers"
+        yield Violation(key, key, config[key], want, why)
 
 
 _BREAKING: Final = {

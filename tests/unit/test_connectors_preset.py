@@ -117,12 +117,18 @@ def test_table_lists_match_these_tables_only() -> None:
         ("producer.override.acks", "1", "producer"),
         ("producer.override.enable.idempotence", "false", "producer"),
         ("snapshot.include.collection.list", "public.articles", "partial-snapshot"),
+        ("exactly.once.support", "required", "exactly.once.support"),
+        ("exactly.once.support", "Required", "exactly.once.support"),
     ],
 )
 def test_rules_of_every_database(key: str, value: str | None, rule: str) -> None:
     changed = {k: v for k, v in shop_config().items() if k != key} | ({} if value is None else {key: value})
     assert {violation.rule for violation in violations(changed)} == {rule}
     assert violations(changed, [rule]) == []
+
+
+def test_exactly_once_that_is_only_requested_is_connects_own_default() -> None:
+    assert rules({"exactly.once.support": "requested"}) == set()
 
 
 @pytest.mark.parametrize(
