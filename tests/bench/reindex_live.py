@@ -27,8 +27,12 @@ from tests.bench.freshness import WARM_UP, Shop, percentile
 from tests.bench.path import prose
 
 TURN: Final = 30
+"""Edits of one side before those of the other."""
+
 FIRST_FILLER: Final = 7_000_000
 MOVES: Final = 6
+"""Promotions, there and back."""
+
 LOOK_SECONDS: Final = 0.01
 DEADLINE_SECONDS: Final = 120.0
 
@@ -63,6 +67,7 @@ class Reindexes:
         self._runner.run(self._drop(one))
 
     def level(self, one: Generation) -> None:
+        """On return it has embedded all that there is."""
         self._runner.run(self._level(one))
 
     def move(self, to: Generation, previous: Generation) -> float:
