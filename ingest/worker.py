@@ -168,7 +168,7 @@ class Worker:
                 if one.app.consumer
                 else frozenset(),
                 one.agent.done,
-                one.agent.last_error,
+                one.agent.last_error or one.agent.sweeps.last_error,
             )
             for key, one in self._followers.items()
         }

@@ -100,7 +100,7 @@ class IndexAgent:
         self._began: float | None = None
         self._stopping = False
         self.sweeps = Sweeps(
-            indexer, self._thread, self._coverage, rows, self._refuse_unless_dropped, lambda: self._stopping
+            indexer, self._thread, self._coverage, rows, self._to_wait_for, lambda: self._stopping
         )
         self.gone = False
         """It is closed, or its collection was dropped: whatever still comes is left alone."""
@@ -180,30 +180,37 @@ class IndexAgent:
                     await self._park(letters)
                 self._count(read, len(letters))
                 self.last_error = None
-            except TransientError as error:
+            except (TransientError, ConfigurationError) as error:
+                passing = await self._to_wait_for(error)
                 self._began = None
-                if not wanted():
+                if passing is None or not wanted():
                     return False
-                self.last_error = str(error)
+                self.last_error = str(passing)
                 RETRIES.labels("index").inc()
-                log.warning("waiting to index", document=self._indexer.document, why=str(error))
-                await backoff.wait(error.retry_after)
-                continue
-            except ConfigurationError as error:
-                await self._refuse_unless_dropped(error)
+                log.warning("waiting to index", document=self._indexer.document, why=str(passing))
+                await backoff.wait(passing.retry_after)
                 continue
             return True
         return False
 
-    async def _refuse_unless_dropped(self, error: ConfigurationError) -> None:
-        """A collection that is gone is no error where the operator, by another worker, has dropped it."""
+    async def _to_wait_for(self, error: TransientError | ConfigurationError) -> TransientError | None:
+        """What may pass; None where the operator, by another worker, has dropped the generation.
+
+        Raises what must end the process: a bad set-up of what answers. In the background it is waited for
+        as well, until somebody mends or drops it: what answers must not suffer from it.
+        """
+        if isinstance(error, TransientError):
+            return error
         deadline = time.monotonic() + DROPPED_SECONDS
         while not self._indexer.dropped():
+            if self._slow:
+                return TransientError(str(error))
             if time.monotonic() > deadline or self._stopping:
                 raise error
             await asyncio.sleep(FIRST_WAIT / 4)
-        self.gone, self._began, self.last_error = True, None, None
+        self.gone, self.last_error = True, None
         log.info("a dropped generation is let go", document=self._indexer.document, why=str(error))
+        return None
 
     def _in_turn(self, wanted: Callable[[], bool], read: Batch, began: int) -> list[DeadLetter]:
         with self._indexer.turns.batch(wanted):  # entered here: a page of a sweep may stand before it
@@ -247,13 +254,8 @@ class IndexAgent:
 
     def _judge(self, letters: Sequence[DeadLetter], *, of: int) -> None:
         """Before anything of the batch is covered. Raises what the brake does."""
-        try:
-            why = letters[-1].error if letters else None
-            self._brake.judge(len(letters), of, f"document {self._indexer.document}", why)
-        except ConfigurationError as error:
-            if self._slow:  # what answers goes on, whatever is wished for; this one waits, and says why
-                raise TransientError(str(error)) from error
-            raise
+        why = letters[-1].error if letters else None
+        self._brake.judge(len(letters), of, f"document {self._indexer.document}", why)
 
     def _change(self, row: StateRow, partition: int) -> Change:
         dead_below = self._dead(partition)

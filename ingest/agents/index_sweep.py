@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class Sweeps:
-    """Of one agent. `refuse` returns where a collection that is gone is no error, and raises where it is."""
+    """Of one agent. `to_wait_for` gives what may pass, None where the generation is gone, and raises else."""
 
     def __init__(
         self,
@@ -39,14 +39,20 @@ class Sweeps:
         thread: Executor,
         coverage: Coverage,
         rows: StateRows | None,
-        refuse: Callable[[ConfigurationError], Awaitable[None]],
+        to_wait_for: Callable[[TransientError | ConfigurationError], Awaitable[TransientError | None]],
         stops: Callable[[], bool],
     ) -> None:
         self._indexer, self._thread, self._coverage = indexer, thread, coverage
-        self._rows, self._refuse, self._stops = rows, refuse, stops
+        self._rows, self._to_wait_for, self._stops = rows, to_wait_for, stops
         self._gone = False
+        self._waits: dict[Callable[[], Awaitable[bool | None]], str] = {}
         self.swept: bool | None = None
         """Whether no passage of before this start can have been left; None: nobody has looked."""
+
+    @property
+    def last_error(self) -> str | None:
+        """What a sweep waits for."""
+        return next(iter(self._waits.values()), None)
 
     def see_first(self, collection: Collection) -> None:
         """Before a batch: in an empty collection nothing can have been left. Blocking."""
@@ -109,13 +115,16 @@ class Sweeps:
             began = time.monotonic()
             try:
                 last = await page()
-            except TransientError as error:
-                log.warning("waiting to sweep", document=self._indexer.document, why=str(error))
-                await backoff.wait(error.retry_after)
-            except ConfigurationError as error:
-                await self._refuse(error)
-                self._gone = True
+            except (TransientError, ConfigurationError) as error:
+                passing = await self._to_wait_for(error)
+                if passing is None:
+                    self._gone = True
+                    return
+                self._waits[page] = str(passing)
+                log.warning("waiting to sweep", document=self._indexer.document, why=str(passing))
+                await backoff.wait(passing.retry_after)
             else:
+                self._waits.pop(page, None)
                 if last:
                     return
                 backoff.reset()

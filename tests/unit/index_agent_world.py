@@ -74,7 +74,7 @@ class World:
     def take(self, *records: Record, offset: int, generation: int = 1) -> None:
         """One batch as the group's member gets it, from this offset on."""
         batch = messages(records, offset, generation)
-        asyncio.run(self.agent._handle(_member(generation), batch))
+        asyncio.run(self.agent._handle(member(generation), batch))
 
     def manifest(self, number: int) -> Manifest | None:
         one = manifest_id("d", RowKey.of({"id": number}).canonical)
@@ -113,7 +113,8 @@ def messages(records: Sequence[Record], offset: int, generation: int = 1) -> lis
     return made
 
 
-def _member(generation: int) -> Any:
+def member(generation: int) -> Any:
+    """An app that owns partition 0 at this generation of its group."""
     return SimpleNamespace(
         consumer_generation_id=generation, flow_control=SimpleNamespace(is_active=lambda: True)
     )

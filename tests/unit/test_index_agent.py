@@ -4,16 +4,20 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
+from core.keys import RowKey
+from core.state import Progress, StateRow
 from embed.encoder import HashingEncoder, Kind
 from embed.index import Collection
 from embed.model import Vector
 from embed.pace import Turns
-from tests.unit.index_agent_world import ROWS, World, rows
+from ingest.agents import index_agent
+from tests.unit.index_agent_world import ROWS, World, member, messages, row, rows
 
 
 class Picky(HashingEncoder):
@@ -55,11 +59,81 @@ def test_a_bad_row_among_good_ones_is_set_aside() -> None:
     assert world.collection.counts().documents == ROWS
 
 
-def test_a_generation_in_the_background_waits_instead_and_stops_nobody() -> None:
-    world = World(turns=Turns(background=lambda: True))
-    with pytest.raises(TransientError, match="bad set-up"):
-        world.apply(rows(0, "content"))
-    assert world.collection.covered() == []
+class Barred(HashingEncoder):
+    """Its key is revoked."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.asked = 0
+
+    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        self.asked += 1
+        raise ConfigurationError("HTTP 401: check encoder.api_key")
+
+
+def in_the_background(encoder: HashingEncoder | None = None) -> tuple[World, list[bool]]:
+    """And whether it is dropped, to be set."""
+    world, dropped = World(encoder, turns=Turns(background=lambda: True)), [False]
+    world.agent._indexer = replace(world.agent._indexer, dropped=lambda: dropped[0])
+    return world, dropped
+
+
+@pytest.mark.parametrize(
+    "encoder, column, says",
+    [
+        (None, "content", "bad set-up"),
+        (Barred(), "body", "401"),
+        (Picky(lambda _: True), "body", "plain word"),
+    ],
+)
+def test_a_bad_set_up_in_the_background_is_waited_for_and_stops_nobody(
+    encoder: HashingEncoder | None, column: str, says: str
+) -> None:
+    world, dropped = in_the_background(encoder)
+
+    async def test() -> None:
+        records = [StateRow(RowKey.of({"id": r["id"]}), 1, r) for r in rows(0, column)]
+        taking = asyncio.create_task(world.agent._handle(member(1), messages([*records, Progress(9)], 0)))
+        async with asyncio.timeout(20):
+            while world.agent.last_error is None:  # noqa: ASYNC110 - the agent says nothing of its own
+                await asyncio.sleep(0.01)
+        assert says in world.agent.last_error
+        assert world.agent.stands
+        assert world.collection.covered() == []
+        dropped[0] = True
+        assert await taking is False
+
+    asyncio.run(asyncio.wait_for(test(), 30))
+    assert world.agent.gone
+
+
+def test_a_bad_set_up_of_what_answers_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_agent, "DROPPED_SECONDS", 0.0)
+    world = World(Barred())
+    with pytest.raises(ConfigurationError, match="401"):
+        world.take(row(1, 1), offset=0)
+
+
+def test_a_sweep_in_the_background_waits_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, dropped = in_the_background()
+    world.apply(rows(0))
+
+    def refused(*_: object) -> None:
+        raise ConfigurationError("index.api_key: refused")
+
+    monkeypatch.setattr(world.agent.sweeps, "_look", refused)
+    monkeypatch.setattr(world.agent.sweeps, "_rows", SimpleNamespace(ends=dict, table=None))
+
+    async def test() -> None:
+        sweeping = asyncio.create_task(world.agent.sweeps.orphans())
+        async with asyncio.timeout(20):
+            while world.agent.sweeps.last_error is None:  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+        assert world.agent.sweeps.last_error == "index.api_key: refused"
+        dropped[0] = True
+        await sweeping
+
+    asyncio.run(asyncio.wait_for(test(), 30))
 
 
 @pytest.mark.parametrize("count", [1, 7])

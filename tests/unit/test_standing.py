@@ -1,5 +1,6 @@
 """Which generation goes first and stops at a bad set-up: the one that answers, not the one wished for."""
 
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,6 +11,7 @@ from core.settings import DocumentSettings, HashingEncoderSettings
 from embed.index import Collection
 from embed.memory_index import MemoryIndex
 from embed.pace import Turns
+from ingest.agents import index_agent
 from ingest.generations import Aliased, Frozen, Generation, Pointer, Record, dropped, registry_of
 from tailrace.worker import Standing
 from tests.unit.index_agent_world import World, rows
@@ -52,19 +54,24 @@ def test_what_is_wished_for_knows_that_the_alias_waits_for_it() -> None:
     assert [standing(one, *records).wished() for one in (ONE, TWO, THREE)] == [True, False, False]
 
 
-def test_a_wish_for_one_that_cannot_apply_a_row_ends_nothing() -> None:
+def test_a_wish_for_one_that_cannot_apply_a_row_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A column was renamed at the source; the old template fails on each row; then it is wished for."""
+    monkeypatch.setattr(index_agent, "DROPPED_SECONDS", 0.0)
     said: list[Record] = [Pointer("articles", 2, 1), Aliased("articles", 2)]
     tail: Any = SimpleNamespace(registry=registry_of([ONE, TWO, *said]))
     world = World(turns=Turns(background=Standing("shop", MemoryIndex(), tail, ONE).background))
-    with pytest.raises(TransientError, match="bad set-up"):
+    with pytest.raises(ConfigurationError, match="bad set-up") as caught:
         world.apply(rows(0, "content"))
+
+    def waits() -> bool:
+        return isinstance(asyncio.run(world.agent._to_wait_for(caught.value)), TransientError)
+
+    assert waits()
     tail.registry = registry_of([ONE, TWO, Pointer("articles", 1, 2), Aliased("articles", 2)])
-    with pytest.raises(TransientError, match="bad set-up"):
-        world.apply(rows(0, "content"))
+    assert waits()
     tail.registry = registry_of([ONE, TWO, Pointer("articles", 1, 2), Aliased("articles", 1)])
-    with pytest.raises(ConfigurationError):
-        world.apply(rows(0, "content"))
+    with pytest.raises(ConfigurationError, match="bad set-up"):
+        waits()
 
 
 class Losing(MemoryIndex):
