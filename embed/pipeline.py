@@ -2,7 +2,8 @@
 
 Order of effects: new chunks, then the manifest by compare-and-set, then the drop of what it no longer
 lists. A crash between any two leaves the old version or the new one searchable, and applying the same
-changes again completes them.
+changes again completes them, but for the drop: whoever finds the new manifest does not know the old one.
+That is left to a sweep (embed/strays.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -126,6 +127,8 @@ class Pipeline:
         self._document, self._collection, self._cutter, self._sparse = document, collection, cutter, sparse
         self._fingerprint, self._failpoint, self._give_way = encoder.fingerprint, failpoint, give_way
         self._vectorizer = Vectorizer(document, collection, encoder, store, donors)
+        self.left = False
+        """Whether an error may have come between a swap and its drop. Whoever sweeps resets it."""
         self._pays = True
         """Whether the last part had texts for the encoder: then the next one is likely to have some too."""
 
@@ -208,7 +211,9 @@ class Pipeline:
             batch.applied.superseded += 1
             vain = strays(work.written, work.old)
             if vain is not None:
+                left, self.left = self.left, True
                 self._collection.drop_chunks([vain])
+                self.left = left
         elif made.outcome == "unchanged":
             batch.applied.unchanged += 1
         return made.swap is not None
@@ -269,6 +274,7 @@ class Pipeline:
         self._failpoint("after_upsert")
         swaps = [work.swap for work in works if work.swap]
         won: set[UUID] = set()
+        left, self.left = self.left, self.left or any(work.drop for work in works)
         for at in range(0, len(swaps), WRITTEN):
             self._give_way()
             won |= self._collection.swap_manifests(swaps[at : at + WRITTEN])
@@ -278,6 +284,7 @@ class Pipeline:
         drops = [work.drop for work in done if work.drop]
         if drops:
             self._collection.drop_chunks(drops)
+        self.left = left
         removed = sum(isinstance(work.change, Removal) for work in done)
         batch.applied.removed += removed
         batch.applied.written += len(done) - removed

@@ -1,4 +1,4 @@
-"""Chunks that their row's manifest does not list: what a crash between two effects leaves behind."""
+"""Chunks that their row's manifest does not list: what an end between two effects leaves behind."""
 
 from typing import Final
 from uuid import UUID
@@ -10,7 +10,7 @@ PAGE: Final = 1000
 
 
 class StraySweep:
-    """Drops them, page by page. No search counts them, but they take space.
+    """Drops them, page by page. No answer cites them, but they take space, and places among the hits.
 
     Reads the whole collection: first the manifests, then the chunks. Safe beside writers, and however
     long it rests between two steps: what has the version of the manifest that was read, or a newer one,

@@ -58,16 +58,16 @@ class QdrantCollection(Points):
         return held
 
     def drop_chunks(self, drops: Sequence[Drop]) -> None:
-        doomed: dict[int, list[UUID]] = {}
-        for drop in drops:
-            doomed.setdefault(drop.below, []).extend(drop.chunks)
-        every = [(below, batch) for below, points in doomed.items() for batch in batches(points)]
-        for some in batches(every):
-            self._update([_delete(batch, _range(lt=below)) for below, batch in some])
+        for batch in batches([(point, drop.below) for drop in drops for point in drop.chunks]):
+            doomed: dict[int, list[UUID]] = {}
+            for point, below in batch:
+                doomed.setdefault(below, []).append(point)
+            self._update([_delete(points, _range(lt=below)) for below, points in doomed.items()])
 
     def erase_manifests(self, ids: Sequence[UUID], below: int) -> None:
         only = (_any("kind", [codec.GRAVE]), _range(lt=below))
-        self._update([_delete(batch, *only) for batch in batches(ids)])
+        for batch in batches(ids):
+            self._update([_delete(batch, *only)])
 
     def cover(self, marks: Sequence[Covered]) -> None:
         made = {codec.mark_id(mark.topic, mark.partition): codec.mark_payload(mark) for mark in marks}

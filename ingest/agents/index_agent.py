@@ -131,7 +131,7 @@ class IndexAgent:
                 release(app, batch)  # else a stop would wait for it for ever
                 raise
             finally:
-                self._began = None
+                self._began, self.sweeps.half = None, False
             if durable:
                 self._failpoint("before_ack_index")
                 ack(app, batch)
@@ -214,7 +214,10 @@ class IndexAgent:
 
     def _in_turn(self, wanted: Callable[[], bool], read: Batch, began: int) -> list[DeadLetter]:
         with self._indexer.turns.batch(wanted):  # entered here: a page of a sweep may stand before it
-            return self._apply(read, began)
+            self.sweeps.half = True
+            letters = self._apply(read, began)
+            self.sweeps.half = False
+            return letters
 
     def _apply(self, read: Batch, began: int) -> list[DeadLetter]:
         """Blocking, in the agent's thread. Safe to repeat."""

@@ -1,4 +1,4 @@
-"""What crashes and compaction have left in a collection, dropped beside its agent's batches.
+"""What crashes, errors and compaction have left in a collection, dropped beside its agent's batches.
 
 In the agent's own thread, so never beside a batch, and page by page with as long a rest after each.
 """
@@ -46,8 +46,10 @@ class Sweeps:
         self._rows, self._to_wait_for, self._stops = rows, to_wait_for, stops
         self._gone = False
         self._waits: dict[Callable[[], Awaitable[bool | None]], str] = {}
+        self.half = False
+        """Whether a batch broke off that is to be applied again."""
         self.swept: bool | None = None
-        """Whether no passage of before this start can have been left; None: nobody has looked."""
+        """Whether a sweep has found all that was left before it began; None: nobody has looked."""
 
     @property
     def last_error(self) -> str | None:
@@ -60,16 +62,24 @@ class Sweeps:
             self.swept = not collection.counts().chunks
 
     async def strays(self, ends: Mapping[int, int]) -> None:
-        """Once a start, when everything below `ends` is covered: drop what a crash before a drop has left.
+        """For as long as the agent runs: drop what was written and is not listed.
 
-        Not earlier: what was half written is written again first, and then the manifest knows it. Returns
-        when it is done.
+        At a start, and whenever an error came between a swap and its drop: nothing else would find that.
+        """
+        while not self._gone:
+            await self.drop_strays(ends)
+            await asyncio.sleep(EARLY_SECONDS)
+
+    async def drop_strays(self, ends: Mapping[int, int]) -> None:
+        """Where any can have been left, when everything below `ends` is covered; returns when it is done.
+
+        Not earlier: what was half written is written again first, and then the manifest knows it.
         """
         strays = StraySweep(self._indexer.collection)
         await self._paged(lambda: self._do(self._drop_strays, strays, ends))
         if strays.found:
             log.info(
-                "dropped passages that a crash had left",
+                "dropped passages that a crash or an error had left",
                 document=self._indexer.document,
                 chunks=strays.found,
             )
@@ -132,10 +142,12 @@ class Sweeps:
 
     def _drop_strays(self, strays: StraySweep, ends: Mapping[int, int]) -> bool | None:
         """One page. Blocking, in the agent's thread: never beside a batch."""
-        if self.swept:
-            return True
-        if not strays.begun and not self._reached(ends):
-            return None
+        if not strays.begun:
+            if self.swept and not self._indexer.pipeline.left:
+                return True
+            if self.half or not self._reached(ends):
+                return None
+            self.swept = self._indexer.pipeline.left = False
         with self._indexer.turns.batch(lambda: not self._stops()):
             self.swept = strays.step()
             self._indexer.turns.give_way()

@@ -3,10 +3,11 @@
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
+from typing import Any
 from uuid import uuid4
 
 import httpx2
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 from core.errors import ConfigurationError
-from embed.index import Counts
+from embed.index import Counts, Drop
 from embed.indexes.qdrant import QdrantIndex
+from embed.indexes.qdrant_collection import QdrantCollection
 from embed.model import Chunk, ChunkPoint, Scope, Sparse
 from tests.qdrant_server.server import QdrantServer
 
@@ -123,3 +125,28 @@ def test_what_it_does_not_know_is_refused(url: str) -> None:
             assert answer.status_code == 400, (path, answer.text)
         with pytest.raises(ConfigurationError, match="does not exist"):
             index.open("g2")
+
+
+def test_many_drops_go_in_requests_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = QdrantServer(tmp_path)
+    sent: list[int] = []
+    try:
+        with client(server.start()) as index:
+            index.create("g1", D)
+            collection = index.open("g1")
+            assert isinstance(collection, QdrantCollection)
+            chunks = [chunk(str(n)) for n in range(600)]
+            collection.write_chunks(chunks)
+            update = collection._client.batch_update_points
+
+            def counted(name: str, operations: Sequence[Any], **more: Any) -> Any:
+                sent.append(sum(len(one.delete.filter.must[0].has_id) for one in operations))
+                return update(name, operations, **more)
+
+            monkeypatch.setattr(collection._client, "batch_update_points", counted)
+            collection.drop_chunks([Drop((one.chunk.id,), 2 + n % 2) for n, one in enumerate(chunks)])
+            collection.erase_manifests([one.chunk.id for one in chunks], 2)
+            assert collection.counts() == Counts(0, 0)
+    finally:
+        server.stop()
+    assert sent == [200] * 6
