@@ -120,7 +120,12 @@ class Collection(Protocol):
         ...
 
     def cover(self, marks: Sequence[Covered]) -> None:
-        """Store what has been covered, by (topic, partition). Durable with the next flush."""
+        """Store what has been covered, by (topic, partition), unless what is stored reaches further.
+
+        Conditionally, in one operation: a worker that has lost the partition must not set it back, for on
+        a quiet table nobody would mend that. Nothing has a reason to go back: a log that is read again
+        covers what it had covered, and another epoch is further. Durable with the next flush.
+        """
         ...
 
     def covered(self) -> list[Covered]: ...

@@ -142,7 +142,10 @@ class MemoryCollection:
 
     def cover(self, marks: Sequence[Covered]) -> None:
         with self._lock:
-            self._marks.update({(mark.topic, mark.partition): mark for mark in marks})
+            for mark in marks:
+                stored = self._marks.setdefault((mark.topic, mark.partition), mark)
+                if stored.reach <= mark.reach:
+                    self._marks[mark.topic, mark.partition] = mark
 
     def covered(self) -> list[Covered]:
         with self._lock:

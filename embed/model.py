@@ -140,6 +140,15 @@ class Covered:
     position: str
     committed_at: int
 
+    @property
+    def reach(self) -> tuple[int, int]:
+        """What orders the marks of a partition.
+
+        The offset decides between equal versions only: a topic that was made anew begins at 0 again, and
+        its epoch, the head of the version, is above the one before.
+        """
+        return self.version, self.offset
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:

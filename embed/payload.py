@@ -11,7 +11,7 @@ Everything that is not filtered by is stored as text, which no store rounds.
 
 import json
 from collections.abc import Collection as Many
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 from uuid import UUID, uuid5
 
@@ -115,6 +115,14 @@ def manifest_of(point: UUID, payload: Payload) -> Manifest:
 
 def mark_id(topic: str, partition: int) -> UUID:
     return uuid5(NAMESPACE, f"mark\0{topic}\0{partition}")
+
+
+def furthest(marks: Iterable[Covered]) -> dict[UUID, Covered]:
+    """One mark of each partition, by the id of its point; of equals the last."""
+    found: dict[UUID, Covered] = {}
+    for mark in sorted(marks, key=lambda one: one.reach):
+        found[mark_id(mark.topic, mark.partition)] = mark
+    return found
 
 
 def mark_payload(mark: Covered) -> Payload:

@@ -75,9 +75,11 @@ class EdgeCollection(Points):
                 self._delete({m.id for m in stored.values() if m.deleted and m.version < below})
 
     def cover(self, marks: Sequence[Covered]) -> None:
-        points = {codec.mark_id(mark.topic, mark.partition): mark for mark in marks}
+        made = codec.furthest(marks)
         with self._writing:
-            self._upsert({at: edge.Point(at, {}, codec.mark_payload(m)) for at, m in points.items()})
+            stored = {at: codec.mark_of(at, payload) for at, payload in self._read(list(made), None)}
+            further = {at: m for at, m in made.items() if at not in stored or stored[at].reach <= m.reach}
+            self._upsert({at: edge.Point(at, {}, codec.mark_payload(m)) for at, m in further.items()})
 
     def vectors(self, ids: Sequence[UUID]) -> dict[UUID, Vector]:
         with self._border():

@@ -70,7 +70,8 @@ class QdrantIndex:
                 params = models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=tenant)
                 self._client.create_payload_index(name, key, params, wait=True)
             number = models.IntegerIndexParams(type=models.IntegerIndexType.INTEGER, lookup=True, range=True)
-            self._client.create_payload_index(name, "version", number, wait=True)
+            for key in ("version", "offset"):  # what writes are conditional on
+                self._client.create_payload_index(name, key, number, wait=True)
 
     def open(self, name: str) -> Collection:
         self._check()

@@ -70,9 +70,9 @@ class QdrantCollection(Points):
             self._update([_delete(batch, *only)])
 
     def cover(self, marks: Sequence[Covered]) -> None:
-        made = {codec.mark_id(mark.topic, mark.partition): codec.mark_payload(mark) for mark in marks}
-        points = [models.PointStruct(id=str(p), vector={}, payload=load) for p, load in made.items()]
-        self._update([_upsert(points)] if points else [])
+        made = codec.furthest(marks).items()
+        for batch in batches(list(made)):
+            self._update([_upsert([_mark_point(at, mark)], only=[_reached(mark)]) for at, mark in batch])
 
     def vectors(self, ids: Sequence[UUID]) -> dict[UUID, Vector]:
         found: dict[UUID, Vector] = {}
@@ -188,6 +188,10 @@ def _manifest_point(manifest: Manifest) -> models.PointStruct:
     return models.PointStruct(id=str(manifest.id), vector={}, payload=codec.manifest_payload(manifest))
 
 
+def _mark_point(at: UUID, mark: Covered) -> models.PointStruct:
+    return models.PointStruct(id=str(at), vector={}, payload=codec.mark_payload(mark))
+
+
 def _chunk_point(point: ChunkPoint, dense: Vector) -> models.PointStruct:
     vectors: dict[str, Any] = {codec.DENSE: dense.tolist()}
     if point.sparse.indices:
@@ -229,3 +233,10 @@ def _exactly(version: int) -> models.FieldCondition:
 
 def _range(*, lt: int | None = None, lte: int | None = None) -> models.FieldCondition:
     return models.FieldCondition(key="version", range=models.Range(lt=lt, lte=lte))
+
+
+def _reached(mark: Covered) -> models.Filter:
+    """Of a stored mark that does not reach further than this one."""
+    offset = models.FieldCondition(key="offset", range=models.Range(lte=mark.offset))
+    level = models.Filter(must=[_exactly(mark.version), offset])
+    return models.Filter(should=[_range(lt=mark.version), level])

@@ -75,6 +75,26 @@ def test_what_is_covered_is_kept_by_partition(collection: Collection) -> None:
     assert sorted(collection.covered(), key=lambda m: m.partition) == [marks[0], newer, marks[2]]
 
 
+def test_what_is_covered_never_steps_back(collection: Collection) -> None:
+    now = Covered("t", 0, 90, 500, "b", 7)
+    collection.cover([now])
+    late = [replace(now, offset=89), replace(now, offset=91, version=499), replace(now, offset=8, version=1)]
+    for mark in late:  # of a worker that has lost the partition
+        collection.cover([mark, Covered("t", 1, mark.offset, mark.version, "a", 6)])
+        assert next(m for m in collection.covered() if m.partition == 0) == now
+    further = replace(now, offset=91)
+    collection.cover([further])
+    assert further in collection.covered()
+    anew = replace(now, offset=3, version=TOP, position="c")  # the topic was made anew, in another epoch
+    collection.cover([anew])
+    again = replace(anew, position="d")  # equal: applied again
+    collection.cover([again])
+    other = Covered("t", 1, 89, 500, "a", 6)
+    assert sorted(collection.covered(), key=lambda m: m.partition) == [again, other]
+    collection.cover([now, further, replace(again, position="e")])  # several of one partition
+    assert sorted(collection.covered(), key=lambda m: m.partition) == [replace(again, position="e"), other]
+
+
 def test_collections_do_not_mix(index: Index, name: str) -> None:
     for side in "ab":
         index.create(f"{name}-{side}", D)

@@ -116,7 +116,7 @@ def test_what_it_does_not_know_is_refused(url: str) -> None:
     with client(url) as index:
         index.create("g1", D)
         for method, path, body in (
-            ("POST", "points/scroll", {"filter": {"should": []}}),
+            ("POST", "points/scroll", {"filter": {"must_not": []}}),
             ("POST", "points/query", {"query": [1.0] * D, "using": "dense", "score_threshold": 0.5}),
             ("POST", "points/batch", {"operations": [{"set_payload": {}}]}),
             ("POST", "points/count", {"filter": {"must": [{"key": "a", "values_count": {"gt": 1}}]}}),

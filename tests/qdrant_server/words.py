@@ -108,8 +108,9 @@ def scroll(body: Tree) -> edge.ScrollRequest:
 def where(body: Tree | None) -> edge.Filter | None:
     if body is None:
         return None
-    only(body, "must")
-    return edge.Filter(must=[_condition(one) for one in body.get("must") or []])
+    only(body, "must", "should")
+    must, should = ([_condition(one) for one in body.get(key) or []] for key in ("must", "should"))
+    return edge.Filter(must=must, should=should or None)
 
 
 def found(points: list[Any]) -> list[dict[str, Any]]:
@@ -149,6 +150,8 @@ def _id(found: int | str) -> int | UUID:
 
 
 def _condition(body: Tree) -> Any:
+    if "must" in body or "should" in body:
+        return where(body)
     if "has_id" in body:
         only(body, "has_id")
         return edge.HasIdCondition({*ids(body["has_id"])})

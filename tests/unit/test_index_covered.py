@@ -2,7 +2,8 @@
 
 from core.state import Progress
 from embed.model import Covered
-from tests.unit.index_agent_world import World, row
+from ingest.agents.index_batch import read_batch
+from tests.unit.index_agent_world import World, messages, row
 
 
 def covered(world: World) -> tuple[int, int]:
@@ -25,7 +26,7 @@ def test_a_batch_that_is_read_again_takes_nothing_back() -> None:
     world = World()
     world.collection.cover([Covered("t", 0, 90, 500, "b", 7)])
     world.take(row(1, 300), Progress(310), offset=40)
-    assert covered(world) == (42, 500)
+    assert covered(world) == (90, 500)
     world.take(row(1, 490), Progress(505), offset=42)
     assert covered(world) == (44, 505)
 
@@ -41,3 +42,14 @@ def test_without_any_progress_nothing_is_said() -> None:
     world = World()
     world.take(row(1, 5), offset=0)
     assert world.collection.covered() == []
+
+
+def test_a_batch_that_ends_after_another_worker_has_gone_further_takes_nothing_back() -> None:
+    world = World()
+    world.take(Progress(300, "a"), offset=0)
+    read = read_batch(messages([row(1, 310), Progress(310, "b")], 1))
+    world.agent._coverage.begin(read, world.collection)
+    further = Covered("t", 0, 90, 500, "c", 7)
+    world.collection.cover([further])  # the partition was given away, and the new owner is idle by now
+    world.collection.cover(world.agent._coverage.marks(read))
+    assert world.collection.covered() == [further]
