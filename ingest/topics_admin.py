@@ -159,10 +159,11 @@ class TopicsAdmin:
             )[group]
             return len(found.members)
 
-    def reset(self, group: str, topic: str, offset: int) -> None:
-        """Set the committed offset of partition 0. TransientError while the group has members."""
+    def reset(self, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+        """Set the committed offsets of these partitions. TransientError while the group has members."""
         with _border(self._brokers):
-            request = [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0, offset)])]
+            places = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+            request = [ConsumerGroupTopicPartitions(group, places)]
             futures = self._admin.alter_consumer_group_offsets(request, request_timeout=TIMEOUT_SECONDS)
             # The call succeeds and says no beside each partition.
             for partition in futures[group].result().topic_partitions:

@@ -163,7 +163,7 @@ async def open_epoch(step: Resync) -> None:
     failpoint("resync_marked")
     await _truncate(step)
     failpoint("resync_truncated")
-    TopicsAdmin(step.brokers).reset(group, step.record.topic, step.start)
+    TopicsAdmin(step.brokers).reset(group, step.record.topic, {0: step.start})
     failpoint("resync_reset")
     await write_registry(step.brokers, sources, [encode_source(step.record)])
 

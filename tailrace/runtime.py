@@ -33,6 +33,7 @@ from tailrace.preparation import (
     settle_generations,
     settle_sources,
 )
+from tailrace.rewind import rewind
 from tailrace.service import Service
 from tailrace.worker import Indexers
 
@@ -102,6 +103,8 @@ class Runtime:
             )
             if isinstance(settings.log, EmbeddedLog):
                 forget_strays(settings.app, index, generations)
+            else:
+                said = (*said, *await rewind(settings, self.brokers, index, generations))
             for line in said:
                 log.info(line)
         self._registry = registry = RegistryTail(

@@ -26,6 +26,7 @@ from ingest.worker import Worker
 from tailrace.encoders import EncoderBook
 from tailrace.keeper import Keeper
 from tailrace.preparation import settle_generations
+from tailrace.rewind import rewind
 from tailrace.worker import Indexers
 
 APP = "shop"
@@ -121,7 +122,8 @@ class World:
     async def running(self) -> AsyncIterator[Running]:
         """As tailrace.runtime composes it, without HTTP."""
         given, clock = self.settings, SystemClock()
-        _, said = await settle_generations(given, self.brokers, self.index, frozen(given), clock.now_ms())
+        run, said = await settle_generations(given, self.brokers, self.index, frozen(given), clock.now_ms())
+        said = (*said, *await rewind(given, self.brokers, self.index, run))
         tail = RegistryTail(APP, self.brokers)
         await tail.start()
         indexers = Indexers(given, self.index, EncoderBook(APP), tail, clock)
