@@ -197,7 +197,8 @@ class PacedEncoder:
             self._spend(len(texts), began)
             return rows
         tokens = self._inner.count(texts)
-        order = sorted(range(len(texts)), key=tokens.__getitem__)
+        # The longest first: at the end, little is left to wait for.
+        order = sorted(range(len(texts)), key=tokens.__getitem__, reverse=True)
         made: list[Vector] = []
         begun: deque[tuple[list[int], Future[Vector]]] = deque()
         at = done = 0

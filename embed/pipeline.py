@@ -141,17 +141,21 @@ class Pipeline:
         A change that can never be applied is in `failed`, and fails no other. Raises TransientError
         if index or encoder may answer later: then apply all of them again.
         """
-        with _Batch(rewrite) as batch:
-            newest = _newest(changes)
-            batch.applied.superseded = len(changes) - len(newest)
-            coming: Future[list[_Work]] | None = None
-            for works in self._parts(self._read(newest), batch):
-                before, coming = coming, self._begin(works, batch)
-                if before is not None:
-                    self._complete(before, batch)
-            if coming is not None:
-                self._complete(coming, batch)
-            applied = batch.applied
+        batch = _Batch(rewrite)
+        try:
+            with batch:
+                newest = _newest(changes)
+                batch.applied.superseded = len(changes) - len(newest)
+                coming: Future[list[_Work]] | None = None
+                for works in self._parts(self._read(newest), batch):
+                    before, coming = coming, self._begin(works, batch)
+                    if before is not None:
+                        self._complete(before, batch)
+                if coming is not None:
+                    self._complete(coming, batch)
+        finally:  # what was paid for is kept, whatever has become of it
+            self._vectorizer.store(batch.vectors)
+        applied = batch.applied
         applied.embedded = len(batch.vectors.paid)
         applied.reused = len(batch.put) - len(batch.vectors.paid.intersection(batch.put))
         self._count(applied)
@@ -254,6 +258,8 @@ class Pipeline:
             self._failpoint("after_embed")
             with INDEX_WRITE.labels(self._document).time():
                 lost = self._write(works, batch)
+            # Not sooner: what is searchable may be waited for, and the encoder is at the next part.
+            self._vectorizer.store(batch.vectors)
             works = [work for work in lost if self._planned(work, batch)]
             if not works:
                 return

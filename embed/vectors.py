@@ -1,7 +1,9 @@
 """Texts become vectors: from the store, from an index, and only then from the encoder."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
 from typing import Final
 from uuid import UUID
 
@@ -29,10 +31,12 @@ class Vectors:
     refused: dict[str, PermanentError] = field(default_factory=dict)
     paid: set[str] = field(default_factory=set)
     """Texts that the encoder was called for."""
+    fresh: SimpleQueue[dict[str, Vector]] = field(default_factory=SimpleQueue)
+    """Made, and not stored yet."""
 
 
 class Vectorizer:
-    """Vectors of texts for one collection. What the encoder makes is checked and stored for the next time.
+    """Vectors of texts for one collection. What the encoder makes is checked, and kept for the next time.
 
     `donors`: other collections of the same document whose vectors this encoder has made.
     """
@@ -54,7 +58,7 @@ class Vectorizer:
         """Complete `vectors` with these texts. `old` are chunks that may carry some of them.
 
         `rows` are the ids of the manifests that the texts are for: donors have them under the same ids.
-        Raises TransientError if encoder or index may answer later; what was embedded before is stored.
+        Raises TransientError if encoder or index may answer later; what was embedded before is in `fresh`.
         Raises ConfigurationError if the encoder refuses every text.
         """
         missing = [text for text in dict.fromkeys(texts) if text not in vectors.found]
@@ -70,10 +74,16 @@ class Vectorizer:
             made, refused = self._encode(missing[at : at + TOGETHER])
             if not made:
                 self._try_plain()
-            self._store.put(self._encoder.fingerprint, made)
+            vectors.fresh.put(made)
             vectors.found |= made
             vectors.refused |= refused
             vectors.paid |= made.keys()
+
+    def store(self, vectors: Vectors) -> None:
+        """For the next time, what was embedded since the last call. From any thread."""
+        with suppress(Empty):
+            while True:
+                self._store.put(self._encoder.fingerprint, vectors.fresh.get_nowait())
 
     def _take(self, vectors: Vectors, known: dict[str, Vector]) -> None:
         vectors.found.update((text, vector) for text, vector in known.items() if self._usable(vector))

@@ -1,13 +1,17 @@
 """Infer requests of one compiled model, and who may use which."""
 
+import math
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
-from queue import SimpleQueue
-from typing import Any
+from itertools import count
+from queue import PriorityQueue, SimpleQueue
+from typing import Any, TypeAlias
 
 from core.errors import TransientError
+
+_Part: TypeAlias = tuple["Future[None]", Callable[[Any, list[int]], None], list[int]]
 
 
 class Requests:
@@ -38,21 +42,28 @@ class Requests:
         self._free.put(None)
 
 
-class Lanes(Requests):
-    """Requests with a thread each, which take one part of the work after the other."""
+class Lanes:
+    """A thread for each request, which takes one part after the other: of the smallest call first.
+
+    A call of few parts is an edit that somebody waits for; one of many waits for itself most of the time.
+    """
 
     def __init__(self, requests: Sequence[Any]) -> None:
-        super().__init__(requests)
-        self._threads = ThreadPoolExecutor(len(requests), "encode-lane")
+        self._waiting: PriorityQueue[tuple[float, int, _Part | None]] = PriorityQueue()
+        self._arrivals = count()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(request,), name="encode-lane", daemon=True)
+            for request in requests
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def run(self, work: Callable[[Any, list[int]], None], parts: Iterable[list[int]]) -> None:
-        """Each part, in this order, by whichever lane is free. Raises what one raises, when none is left."""
-
-        def play(part: list[int]) -> None:
-            with self.one() as request:
-                work(request, part)
-
-        running = [self._threads.submit(play, part) for part in parts]
+    def run(self, work: Callable[[Any, list[int]], None], parts: Sequence[list[int]]) -> None:
+        """`work` with a request and each part. Raises what one raises, when none is left."""
+        running: list[Future[None]] = []
+        for part in parts:
+            running.append(Future())
+            self._waiting.put((len(parts), next(self._arrivals), (running[-1], work, part)))
         wait(running, return_when=FIRST_EXCEPTION)
         for one in running:
             one.cancel()
@@ -61,9 +72,28 @@ class Lanes(Requests):
             if not one.cancelled():
                 one.result()
 
+    @property
+    def waiting(self) -> int:
+        """Parts that no lane has taken yet."""
+        return self._waiting.qsize()
+
     def close(self) -> None:
-        self._threads.shutdown()
-        super().close()
+        """Wait for what is under way, and let go. Nothing may be run afterwards."""
+        for _ in self._threads:
+            self._waiting.put((math.inf, next(self._arrivals), None))
+        for thread in self._threads:
+            thread.join()
+
+    def _serve(self, request: Any) -> None:
+        while (taken := self._waiting.get()[2]) is not None:
+            done, work, part = taken
+            if done.set_running_or_notify_cancel():
+                try:
+                    work(request, part)
+                except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                    done.set_exception(error)
+                else:
+                    done.set_result(None)
 
 
 class Callers:

@@ -128,9 +128,9 @@ class OpenVinoTextEncoder:
                     with self._whole.one() as request:
                         fill(request, batch)
             else:
-                half = -(-sum(padded) // _LANES)  # so that a few texts give both lanes something to do
+                half = -(-sum(padded) // _LANES) if alone else self._budget  # both lanes have something to do
                 # The longest first: then the lanes end at nearly the same time.
-                self._lanes.run(fill, reversed(list(batches(padded, min(self._budget, half)))))
+                self._lanes.run(fill, [*batches(padded, min(self._budget, half))][::-1])
         return vectors
 
     def close(self) -> None:

@@ -20,6 +20,7 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from core.clock import SystemClock
+from core.consumer import fetch_wait_ms
 from core.keys import RowKey, TableId
 from core.settings import Settings
 from core.state import Progress, StateRow, encode_state
@@ -155,7 +156,7 @@ async def _bench(brokers: list[str], encoder: Encoder, rows: int) -> AsyncIterat
         after.callback(index.close)
         frozen = frozen_of(made, encoder)
         await settle_generations(made, brokers, index, {"articles": frozen}, clock.now_ms())
-        tail = RegistryTail(app, brokers)
+        tail = RegistryTail(app, brokers, fetch_wait_ms=fetch_wait_ms(made.log))
         await tail.start()
         after.push_async_callback(tail.stop)
         book = Book(app, encoder)

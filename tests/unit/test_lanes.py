@@ -1,6 +1,7 @@
 """Who may use an infer request, and what becomes of the parts of a call."""
 
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -45,6 +46,29 @@ def test_what_a_part_raises_ends_the_others_and_leaves_none_behind() -> None:
     lanes.run(work, [[7000]])
     assert done[so_many:] == [7000], "nothing of the call before"
     lanes.close()
+
+
+def test_a_small_call_goes_before_what_is_left_of_a_large_one() -> None:
+    lanes = Lanes(["one"])
+    begun, go_on, done = threading.Event(), threading.Event(), list[int]()
+
+    def work(_: Any, part: list[int]) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        done.extend(part)
+
+    calls = [threading.Thread(target=lanes.run, args=(work, [[n] for n in range(5)]))]
+    calls[0].start()
+    assert begun.wait(10)
+    calls.append(threading.Thread(target=lanes.run, args=(work, [[100]])))
+    calls[1].start()
+    while lanes.waiting < 5:  # four of the large call, one of the small one
+        time.sleep(0.001)
+    go_on.set()
+    for call in calls:
+        call.join(10)
+    lanes.close()
+    assert done == [0, 100, 1, 2, 3, 4]
 
 
 def test_closed_requests_refuse_whoever_comes() -> None:
