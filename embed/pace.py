@@ -30,6 +30,10 @@ LEAST_SHARE: Final = 0.3
 """Of the time, for the background, however much live work there is: it must end one day, and one that has
 answered before must keep pace, or there is no way back to it. With a tenth it fell behind."""
 
+PATIENCE_SECONDS: Final = 1.0
+"""For so long at once may live work hold up the background, if that had its share before: an edit is over
+sooner, and nothing runs beside it."""
+
 WISHED_SHARE: Final = 0.5
 """Of the time, for one that is to answer as soon as it is level: somebody waits for that."""
 
@@ -106,6 +110,7 @@ class Turns:
         self._wanted: Callable[[], bool] = lambda: True
         self._one = Lock()
         self._since = self._due = time.monotonic()
+        self._patience = 0.0
 
     @property
     def alive_at(self) -> float:
@@ -132,12 +137,13 @@ class Turns:
         with self._one:
             began = time.monotonic()
             worked, self._since = began - self._since, began
+            self._patience = min(self._patience + worked * (1 / LEAST_SHARE - 1), PATIENCE_SECONDS)
             for live in (True, False):  # first behind live work, then as slowly as asked for
                 while self._goes_on():
                     now = time.monotonic()
                     if live:
-                        least = WISHED_SHARE if self._wished() else LEAST_SHARE
-                        left = began + worked * (1 / least - 1) - now
+                        wished = worked * (1 / WISHED_SHARE - 1)
+                        left = began + (wished if self._wished() else self._patience) - now
                     else:
                         left = max(began + self._rest(worked), self._next(texts)) - now
                     if left <= 0:
@@ -147,6 +153,8 @@ class Turns:
                         break
                     if not live:
                         time.sleep(min(left, LOOK_SECONDS))
+                if live:
+                    self._patience = max(0.0, self._patience - (time.monotonic() - began))
             if texts:
                 self._due = max(began, self._next(texts))
             self._since = time.monotonic()

@@ -152,6 +152,26 @@ def test_constant_live_work_leaves_the_background_a_least_share() -> None:
         assert 0.2 < share_taken(turns, 6) < 0.36, "three tenths"
 
 
+def test_an_edit_has_all_to_itself_where_the_background_has_had_its_share() -> None:
+    priority = Priority()
+    turns = Turns(priority, Pace, lambda: True)
+    with turns.batch(lambda: True):
+        for _ in range(5):
+            with spinning(0.02):
+                pass
+            turns.give_way()
+        began = time.monotonic()
+        edit = threading.Timer(0.15, lambda: held.__exit__(None, None, None))
+        held = priority.held()
+        held.__enter__()
+        edit.start()
+        with spinning(0.005):
+            pass
+        turns.give_way()
+        assert 0.15 <= time.monotonic() - began < 1.0, "until the edit is done, and no longer"
+    edit.join()
+
+
 def test_what_is_to_answer_has_half_of_the_time_and_no_limit() -> None:
     priority, wished = Priority(), threading.Event()
     turns = Turns(priority, lambda: Pace(rate=0.1, share=0.01), lambda: True, wished.is_set)
