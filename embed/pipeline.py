@@ -34,6 +34,10 @@ PAGE: Final = 1000
 PART: Final = 128
 """Chunks whose vectors are made in one go: while they are, the part before is written and the next is cut."""
 
+EDGE_PART: Final = 32
+"""The first part is so large, and the last one holds one row: the encoder has nothing to do while the one is
+cut and the other is written."""
+
 KNOWN_PART: Final = 512
 """The same after a part whose vectors were all there already: then little is waited for, and few large calls
 cost less. Not more: where the guess is wrong, nothing is written until all of them are encoded."""
@@ -185,15 +189,17 @@ class Pipeline:
     def _parts(self, works: Sequence[_Work], batch: "_Batch") -> Iterator[list[_Work]]:
         """Those that need effects, cut and planned when asked for: PART or KNOWN_PART chunks at a time."""
         part: list[_Work] = []
-        added = 0
+        added, most = 0, EDGE_PART
         for place, work in enumerate(works, start=1):
             if self._cut(work, batch.applied) and self._planned(work, batch):
                 part.append(work)
                 added += len(work.add)
-            if part and (place == len(works) or added >= (PART if self._pays else KNOWN_PART)):
+            if place == len(works) - 1:
+                most = EDGE_PART
+            if part and (place == len(works) or added >= (most if self._pays else KNOWN_PART)):
                 self._failpoint("after_chunk")
                 yield part
-                part, added = [], 0
+                part, added, most = [], 0, PART
 
     def _cut(self, work: _Work, applied: Applied) -> bool:
         """Whether the change can go on; if not, it has failed. What is superseded already is not cut."""

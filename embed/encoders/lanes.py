@@ -52,7 +52,7 @@ class Lanes:
         self._waiting: PriorityQueue[tuple[float, int, _Part | None]] = PriorityQueue()
         self._arrivals = count()
         self._threads = [
-            threading.Thread(target=self._serve, args=(request,), name="encode-lane", daemon=True)
+            threading.Thread(target=self._serve, args=(request,), name="openvino-lane", daemon=True)
             for request in requests
         ]
         for thread in self._threads:

@@ -14,7 +14,7 @@ from embed.cutter import Cutter
 from embed.encoder import HashingEncoder, Kind
 from embed.index import Counts
 from embed.model import Vector
-from embed.pipeline import PART, Pipeline
+from embed.pipeline import EDGE_PART, PART, Pipeline
 from embed.plan import desired
 from embed.store import VectorStore
 from tests.bench import edits, scenario
@@ -143,19 +143,19 @@ def test_the_encoder_gets_texts_in_bounded_calls(world: World) -> None:
 def test_a_batch_is_embedded_and_written_in_parts(world: World) -> None:
     changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(PART)]
     assert world.pipeline.apply(changes).embedded == 2 * PART
-    assert world.encoder.calls == [PART, PART]
-    assert world.points.count("after_upsert") == 2
+    assert world.encoder.calls == [EDGE_PART, PART, PART - EDGE_PART - 2, 2]
+    assert world.points.count("after_upsert") == 4
 
 
 def test_what_needs_no_encoder_is_written_in_one_part(world: World) -> None:
     changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(PART)]
     world.pipeline.apply(changes)
-    parts = world.points.count("after_upsert")
     again = [replace(one, version=2, metadata={"lang": "en"}) for one in changes]
     world.pipeline.apply(again[: PART // 2])  # learns that nothing is to be paid for
+    parts = world.points.count("after_upsert")
     applied = world.pipeline.apply([replace(one, version=3, metadata={"lang": "de"}) for one in changes])
     assert (applied.embedded, applied.reused) == (0, 2 * PART)
-    assert world.points.count("after_upsert") == parts + 2
+    assert world.points.count("after_upsert") == parts + 1
 
 
 def test_removals_tell_nothing_of_what_the_encoder_has_to_do(world: World) -> None:
@@ -164,7 +164,7 @@ def test_removals_tell_nothing_of_what_the_encoder_has_to_do(world: World) -> No
     parts = world.points.count("after_upsert")
     changes = [document(n, 3, f"New {n} is.\n\nAnd {n} again.") for n in range(PART)]
     assert world.pipeline.apply(changes).embedded == 2 * PART
-    assert world.points.count("after_upsert") == parts + 2
+    assert world.points.count("after_upsert") == parts + 4
 
 
 def test_the_next_part_is_cut_while_the_encoder_works(world: World) -> None:
@@ -172,7 +172,7 @@ def test_the_next_part_is_cut_while_the_encoder_works(world: World) -> None:
     counted, encoded = world.encoder.count, world.encoder.encode
 
     def count(texts: Sequence[str]) -> list[int]:
-        if f"Number {PART - 1} is." in texts[0]:
+        if f"Number {EDGE_PART} is." in texts[0]:
             assert begun.wait(10), "the encoder is at work"
             cut_next.set()
         return counted(texts)
@@ -201,7 +201,7 @@ def test_an_outage_in_a_later_part_ends_with_nothing_running(world: World) -> No
     assert [one.name for one in threading.enumerate() if one.name.startswith("encode")] == []
     assert world.collection.counts().documents >= PART // 2, "what came before it is there"
     again = world.pipeline.apply(changes[:-1])
-    assert (again.embedded, again.failed) == (PART - 2, []), "the last part, but for the row away"
+    assert (again.embedded, again.failed) == (0, []), "the parts before are paid for, and kept"
 
 
 def test_rewrite_restores_what_was_lost_behind_its_back(world: World) -> None:
