@@ -2,6 +2,7 @@
 
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 from core.errors import TransientError
 
 _Part: TypeAlias = tuple["Future[None]", Callable[[Any, list[int]], None], list[int]]
+_Waiting: TypeAlias = "PriorityQueue[tuple[float, int, _Part | None]]"
 
 
 class Requests:
@@ -49,14 +51,17 @@ class Lanes:
     """
 
     def __init__(self, requests: Sequence[Any]) -> None:
-        self._waiting: PriorityQueue[tuple[float, int, _Part | None]] = PriorityQueue()
+        self._waiting: _Waiting = PriorityQueue()
         self._arrivals = count()
+        # The threads know nothing of this object: nobody closes an encoder that was only looked at, and its
+        # requests, some hundred megabytes with their model, must go with it.
         self._threads = [
-            threading.Thread(target=self._serve, args=(request,), name="openvino-lane", daemon=True)
-            for request in requests
+            threading.Thread(target=_serve, args=(self._waiting, one), name="openvino-lane", daemon=True)
+            for one in requests
         ]
         for thread in self._threads:
             thread.start()
+        self._end = weakref.finalize(self, _end, self._waiting, len(requests))
 
     def run(self, work: Callable[[Any, list[int]], None], parts: Sequence[list[int]]) -> None:
         """`work` with a request and each part. Raises what one raises, when none is left."""
@@ -79,21 +84,27 @@ class Lanes:
 
     def close(self) -> None:
         """Wait for what is under way, and let go. Nothing may be run afterwards."""
-        for _ in self._threads:
-            self._waiting.put((math.inf, next(self._arrivals), None))
+        self._end()
         for thread in self._threads:
             thread.join()
 
-    def _serve(self, request: Any) -> None:
-        while (taken := self._waiting.get()[2]) is not None:
-            done, work, part = taken
-            if done.set_running_or_notify_cancel():
-                try:
-                    work(request, part)
-                except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-                    done.set_exception(error)
-                else:
-                    done.set_result(None)
+
+def _serve(waiting: "_Waiting", request: Any) -> None:
+    while (taken := waiting.get()[2]) is not None:
+        done, work, part = taken
+        if done.set_running_or_notify_cancel():
+            try:
+                work(request, part)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                done.set_exception(error)
+            else:
+                done.set_result(None)
+        del taken, done, work, part  # what was worked on must not wait for the next part
+
+
+def _end(waiting: "_Waiting", threads: int) -> None:
+    for number in range(threads):
+        waiting.put((math.inf, number, None))
 
 
 class Callers:

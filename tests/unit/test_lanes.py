@@ -1,5 +1,6 @@
 """Who may use an infer request, and what becomes of the parts of a call."""
 
+import gc
 import threading
 import time
 from typing import Any
@@ -90,3 +91,17 @@ def test_callers_know_whether_they_are_alone() -> None:
         _ = 1 // 0
     with callers.entered() as last:
         assert last
+
+
+def test_the_threads_of_lanes_that_nobody_keeps_end() -> None:
+    before = set(threading.enumerate())
+    lanes: Lanes | None = Lanes(["one", "two"])
+    assert lanes is not None
+    lanes.run(lambda *_: None, [[1], [2]])
+    mine = set(threading.enumerate()) - before
+    assert len(mine) == 2
+    lanes = None
+    gc.collect()
+    for thread in mine:
+        thread.join(10)
+        assert not thread.is_alive()
