@@ -44,13 +44,6 @@ def stack(new_stack: NewStack) -> Stack:
     return made
 
 
-@pytest.fixture(scope="session")
-def live_stack(stack: Stack) -> Stack:
-    """The same with `tailrace dev` ready on `stack.http_url`."""
-    stack.up()
-    return stack
-
-
 @pytest.fixture
 def desk(stack: Stack, tmp_path: Path) -> Iterator[Desk]:
     with desk_in(tmp_path, stack) as made:

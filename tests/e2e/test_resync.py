@@ -1,16 +1,19 @@
-"""`tailrace resync` on the real broker: a raw topic that is no longer the one that was read.
+"""A log or an index that is no longer the one that was read or written, on the real broker.
 
-The worker refuses and names the command; the command is killed between any two of its steps, and the
-worker refuses until it has been run to its end; afterwards everything is what SQL says.
+Of a raw topic the worker refuses and names `tailrace resync`; the command is killed between any two of its
+steps, and the worker refuses until it has been run to its end. What an older index lacks is read again by
+itself. Afterwards everything is what SQL says.
 """
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import httpx2
@@ -29,6 +32,7 @@ from tests.e2e.support import (
     committed,
     eventually,
     groups,
+    lag,
     one_stack,
     raw_end,
     read_topic,
@@ -211,4 +215,33 @@ def test_a_new_snapshot_in_a_topic_that_is_kept_takes_the_place_of_all_before(wo
     assert done.returncode == 0, done
     assert f"records {end} to" in done.stderr, "from the first row of the new snapshot on"
     stack.tailrace.start()
+    world.check()
+
+
+def test_what_an_index_put_back_from_an_older_copy_lacks_is_read_again(world: World, tmp_path: Path) -> None:
+    stack = world.stack
+    index, copy = stack.settings.directory / "index", tmp_path / "index"
+    wait_arrived(stack, world.api)
+    stack.tailrace.stop()
+    shutil.copytree(index, copy)
+    stack.tailrace.start()
+    stack.sql("UPDATE articles SET body = body || ' As of late.' WHERE mod(id, 7) = 0")
+    stack.sql("DELETE FROM articles WHERE mod(id, 7) = 1")
+    stack.sql("DELETE FROM products WHERE mod(id, 7) = 2")
+    wait_arrived(stack, world.api)
+    documents = [group for name, group in groups(stack).items() if name != "resolve"]
+    eventually(
+        lambda: not any(lag(stack, group) for group in documents),
+        within_s=30,
+        what="the worker does not acknowledge what it has indexed",
+    )
+    assert stack.tailrace.kill()
+    shutil.rmtree(index)
+    shutil.copytree(copy, index)
+    stack.tailrace.log.write_bytes(b"")
+
+    stack.tailrace.start()
+    said = stack.tailrace.log.read_text(encoding="utf-8")
+    for document in ("articles", "products"):
+        assert f"{stack.settings.app}-{document}-g1 is older than what was read for it" in said, said
     world.check()
