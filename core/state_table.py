@@ -53,6 +53,10 @@ class StateTable:
         """Every row, graves included, in no order. Do not apply while iterating."""
         return (held.row for held in self._rows.values())
 
+    def keys(self) -> list[bytes]:
+        """Canonical keys of every row, graves included, as of now; from any thread."""
+        return list(self._rows)
+
     def items(self) -> Iterator[tuple[bytes, Held]]:
         """Canonical keys and what is held of them."""
         return iter(self._rows.items())

@@ -3,7 +3,7 @@
 Order of effects: new chunks, then the manifest by compare-and-set, then the drop of what it no longer
 lists. A crash between any two leaves the old version or the new one searchable, and applying the same
 changes again completes them, but for the drop: whoever finds the new manifest does not know the old one.
-That is left to a sweep (embed/strays.py).
+What is left then is dropped later (embed/strays.py).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -19,8 +19,9 @@ from embed.cutter import Cutter
 from embed.encoder import Encoder
 from embed.index import Collection, Drop, Swap
 from embed.model import Change, Chunk, ChunkPoint, Document, Manifest, Removal, Sparse, manifest_id
-from embed.plan import Plan, desired, plan, strays
+from embed.plan import Plan, desired, plan, strays, supersedes
 from embed.store import VectorStore
+from embed.strays import Unsettled
 from embed.vectors import Vectorizer, Vectors
 
 log = logger(__name__)
@@ -131,8 +132,8 @@ class Pipeline:
         self._document, self._collection, self._cutter, self._sparse = document, collection, cutter, sparse
         self._fingerprint, self._failpoint, self._give_way = encoder.fingerprint, failpoint, give_way
         self._vectorizer = Vectorizer(document, collection, encoder, store, donors)
-        self.left = False
-        """Whether an error may have come between a swap and its drop. Whoever sweeps resets it."""
+        self.unsettled = Unsettled(collection)
+        """What errors have left behind, to be settled between two batches."""
         self._pays = True
         """Whether the last part had texts for the encoder: then the next one is likely to have some too."""
 
@@ -157,8 +158,9 @@ class Pipeline:
                         self._complete(before, batch)
                 if coming is not None:
                     self._complete(coming, batch)
-        finally:  # what was paid for is kept, whatever has become of it
-            self._vectorizer.store(batch.vectors)
+        finally:
+            self.unsettled.break_off()
+            self._vectorizer.store(batch.vectors)  # what was paid for is kept, whatever has become of it
         applied = batch.applied
         applied.embedded = len(batch.vectors.paid)
         applied.reused = len(batch.put) - len(batch.vectors.paid.intersection(batch.put))
@@ -171,11 +173,11 @@ class Pipeline:
             self._collection.flush()
 
     def truncate(self, version: int, position: str, committed_at: int) -> int:
-        """Remove every live document below `version`, as one change at it. How many were removed."""
+        """Remove every live document below `version`. How many were removed."""
         removed = 0
         for page in self._pages(deleted=False, below=version):
             removals = [
-                Removal(one.document, one.key, one.canonical, version, one.tenant, position, committed_at)
+                buried(one.document, one.key, one.canonical, version, one.tenant, position, committed_at)
                 for one in page
             ]
             removed += self.apply(removals).removed
@@ -204,7 +206,7 @@ class Pipeline:
     def _cut(self, work: _Work, applied: Applied) -> bool:
         """Whether the change can go on; if not, it has failed. What is superseded already is not cut."""
         self._give_way()
-        superseded = work.old is not None and work.old.version > work.change.version
+        superseded = work.old is not None and supersedes(work.old, work.change)
         if isinstance(work.change, Document) and not superseded:
             try:
                 work.chunks = desired(work.change, self._cutter.cut(work.change.text))
@@ -221,11 +223,11 @@ class Pipeline:
             batch.applied.superseded += 1
             vain = strays(work.written, work.old)
             if vain is not None:
-                left, self.left = self.left, True
                 self._collection.drop_chunks([vain])
-                self.left = left
         elif made.outcome == "unchanged":
             batch.applied.unchanged += 1
+        if made.swap is None:
+            self.unsettled.end(work.change)
         return made.swap is not None
 
     def _begin(self, works: Sequence[_Work], batch: "_Batch") -> "Future[list[_Work]]":
@@ -277,6 +279,9 @@ class Pipeline:
     def _write(self, works: Sequence[_Work], batch: "_Batch") -> list[_Work]:
         """Gives back the works that somebody else overtook, with what is stored now."""
         self._failpoint("before_upsert")
+        for work in works:
+            dropped = work.drop.chunks if work.drop else ()
+            self.unsettled.begin(work.change, [*(chunk.id for chunk in work.add), *dropped])
         added = [(work.change, chunk) for work in works for chunk in work.add]
         for at in range(0, len(added), WRITTEN):
             self._give_way()
@@ -286,7 +291,6 @@ class Pipeline:
         self._failpoint("after_upsert")
         swaps = [work.swap for work in works if work.swap]
         won: set[UUID] = set()
-        left, self.left = self.left, self.left or any(work.drop for work in works)
         for at in range(0, len(swaps), WRITTEN):
             self._give_way()
             won |= self._collection.swap_manifests(swaps[at : at + WRITTEN])
@@ -296,7 +300,8 @@ class Pipeline:
         drops = [work.drop for work in done if work.drop]
         if drops:
             self._collection.drop_chunks(drops)
-        self.left = left
+        for work in done:
+            self.unsettled.end(work.change)
         removed = sum(isinstance(work.change, Removal) for work in done)
         batch.applied.removed += removed
         batch.applied.written += len(done) - removed
@@ -339,6 +344,22 @@ class Pipeline:
         INDEXED.labels(self._document, "put").inc(applied.written)
         INDEXED.labels(self._document, "remove").inc(applied.removed)
         UNCHANGED.labels(self._document).inc(applied.unchanged)
+
+
+def buried(
+    document: str,
+    key: str,
+    canonical: bytes,
+    dead_below: int,
+    tenant: str | None,
+    position: str,
+    committed_at: int,
+) -> Removal:
+    """What a truncate makes of a row below it.
+
+    Not at the truncate's own version: a live row may have it, the first of a snapshot that begins anew.
+    """
+    return Removal(document, key, canonical, dead_below - 1, tenant, position, committed_at)
 
 
 def _newest(changes: Sequence[Change]) -> list[Change]:

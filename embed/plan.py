@@ -75,11 +75,11 @@ def plan(
 ) -> Plan:
     """From the manifest in the index to this change, whose chunks these are (none for a removal).
 
-    An equal version is no reason to stop: only an equal manifest is. Vectors of another encoder, and with
-    `rewrite` all of them, are written again. The drop is fenced by the change's version: what a newer
-    version has listed again carries that version.
+    An equal version is no reason to stop: only an equal manifest is, or a grave. Vectors of another encoder,
+    and with `rewrite` all of them, are written again. The drop is fenced: what a newer version has listed
+    again carries that version.
     """
-    if old is not None and old.version > change.version:
+    if old is not None and supersedes(old, change):
         return Plan("superseded")
     new = manifest(change, chunks, fingerprint)
     trusted = old is not None and old.fingerprint == fingerprint and not rewrite
@@ -93,8 +93,22 @@ def plan(
         outcome="remove" if new.deleted else "put",
         add=add,
         swap=Swap(new, expect=None if old is None else old.version),
-        drop=Drop(gone, below=change.version) if gone else None,
+        drop=Drop(gone, fence(new)) if gone else None,
     )
+
+
+def supersedes(stored: Manifest, change: Change) -> bool:
+    """Whether the change comes too late. Of one version the removal is the last word, whoever comes first."""
+    buried = stored.deleted and isinstance(change, Document)
+    return stored.version > change.version or (stored.version == change.version and buried)
+
+
+def fence(current: Manifest) -> int:
+    """Below it, a chunk that this manifest does not list belongs to nobody.
+
+    Beside a live one, another worker may be writing the same version; a removal has none to write.
+    """
+    return current.version + current.deleted
 
 
 def strays(written: Sequence[Chunk], current: Manifest | None) -> Drop | None:
@@ -106,4 +120,4 @@ def strays(written: Sequence[Chunk], current: Manifest | None) -> Drop | None:
         return None
     listed = frozenset(current.chunks)
     vain = tuple(chunk.id for chunk in written if chunk.id not in listed)
-    return Drop(vain, below=current.version) if vain else None
+    return Drop(vain, fence(current)) if vain else None

@@ -17,7 +17,7 @@ from embed.model import Vector
 from embed.store import VectorStore
 
 TOGETHER: Final = 256
-"""Texts of one call of the encoder, which sorts and pads within it: what a crash may cost again."""
+"""Texts of one call of the encoder, which sorts and pads within it: a crash may cost two calls again."""
 
 PLAIN: Final = "text"
 """What every encoder takes: where all texts are refused, this one tells their fault from the encoder's."""
@@ -78,6 +78,8 @@ class Vectorizer:
             vectors.found |= made
             vectors.refused |= refused
             vectors.paid |= made.keys()
+            if vectors.fresh.qsize() > 1:  # whoever writes has not come to it: one row may need many calls
+                self.store(vectors)
 
     def store(self, vectors: Vectors) -> None:
         """For the next time, what was embedded since the last call. From any thread."""

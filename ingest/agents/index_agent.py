@@ -18,7 +18,7 @@ from core.telemetry import logger
 from embed.index import Collection
 from embed.model import Change, Removal, manifest_id
 from embed.pace import Spent, Turns
-from embed.pipeline import Pipeline
+from embed.pipeline import Pipeline, buried
 from embed.render import Renderer
 from ingest.agents.drainer import ack, release, sized_batches, still_owner
 from ingest.agents.index_batch import Batch, Coverage, read_batch
@@ -131,7 +131,8 @@ class IndexAgent:
                 release(app, batch)  # else a stop would wait for it for ever
                 raise
             finally:
-                self._began, self.sweeps.half = None, False
+                self._began = None
+                self.sweeps.let_go()
             if durable:
                 self._failpoint("before_ack_index")
                 ack(app, batch)
@@ -213,11 +214,9 @@ class IndexAgent:
         return None
 
     def _in_turn(self, wanted: Callable[[], bool], read: Batch, began: int) -> list[DeadLetter]:
-        with self._indexer.turns.batch(wanted):  # entered here: a page of a sweep may stand before it
-            self.sweeps.half = True
-            letters = self._apply(read, began)
-            self.sweeps.half = False
-            return letters
+        # Entered here: a page of a sweep may stand before it.
+        with self._indexer.turns.batch(wanted), self.sweeps.batch(read.next_offset):
+            return self._apply(read, began)
 
     def _apply(self, read: Batch, began: int) -> list[DeadLetter]:
         """Blocking, in the agent's thread. Safe to repeat."""
@@ -264,15 +263,8 @@ class IndexAgent:
         dead_below = self._dead(partition)
         if row.version >= dead_below:
             return self._indexer.renderer.render(row)
-        return Removal(
-            self._indexer.document,
-            row.key.text,
-            row.key.canonical,
-            dead_below,
-            None,
-            row.position,
-            row.committed_at,
-        )
+        key, document = row.key, self._indexer.document
+        return buried(document, key.text, key.canonical, dead_below, None, row.position, row.committed_at)
 
     def _dead(self, partition: int) -> int:
         """Rows below it are dead: what was truncated before this process began counts too."""

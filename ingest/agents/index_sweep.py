@@ -5,15 +5,16 @@ In the agent's own thread, so never beside a batch, and page by page with as lon
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from core.errors import ConfigurationError, TransientError
 from core.retry import Backoff
 from core.telemetry import logger
 from embed.index import Collection
-from embed.strays import StraySweep
+from embed.strays import StraySweep, UnownedSweep
 from ingest.agents.index_batch import Coverage
 from ingest.agents.orphans import OrphanSweep, StateRows
 
@@ -46,8 +47,8 @@ class Sweeps:
         self._rows, self._to_wait_for, self._stops = rows, to_wait_for, stops
         self._gone = False
         self._waits: dict[Callable[[], Awaitable[bool | None]], str] = {}
-        self.half = False
-        """Whether a batch broke off that is to be applied again."""
+        self._unfinished = False
+        self._begun: dict[int, int] = {}
         self.swept: bool | None = None
         """Whether a sweep has found all that was left before it began; None: nobody has looked."""
 
@@ -61,13 +62,27 @@ class Sweeps:
         if self.swept is None:
             self.swept = not collection.counts().chunks
 
+    @contextmanager
+    def batch(self, ends: Mapping[int, int]) -> Iterator[None]:
+        """Around each try of a batch, which is to cover up to `ends`: if it breaks off, another has to."""
+        for partition, end in ends.items():
+            self._begun[partition] = max(end, self._begun.get(partition, 0))
+        self._unfinished = True
+        yield
+        self._unfinished = False
+
+    def let_go(self) -> None:
+        """The batch is over: done, or left to whoever has the partition by now."""
+        self._unfinished = False
+
     async def strays(self, ends: Mapping[int, int]) -> None:
         """For as long as the agent runs: drop what was written and is not listed.
 
-        At a start, and whenever an error came between a swap and its drop: nothing else would find that.
+        At a start all of it, and later what errors have left behind: nothing else would find that.
         """
+        await self.drop_strays(ends)
         while not self._gone:
-            await self.drop_strays(ends)
+            await self.settle()
             await asyncio.sleep(EARLY_SECONDS)
 
     async def drop_strays(self, ends: Mapping[int, int]) -> None:
@@ -77,12 +92,29 @@ class Sweeps:
         """
         strays = StraySweep(self._indexer.collection)
         await self._paged(lambda: self._do(self._drop_strays, strays, ends))
-        if strays.found:
-            log.info(
-                "dropped passages that a crash or an error had left",
-                document=self._indexer.document,
-                chunks=strays.found,
-            )
+        found = strays.found
+        if strays.unowned and self._rows is not None and not self._gone:
+            found += await self._drop_unowned(strays, self._rows)
+        if found:
+            log.info("dropped passages that a crash had left", document=self._indexer.document, chunks=found)
+
+    async def settle(self) -> None:
+        """Drop what errors have left, if any, once whoever has the partitions by now has come by."""
+        await self._paged(lambda: self._do(self._settle))
+
+    async def _drop_unowned(self, strays: StraySweep, rows: StateRows) -> int:
+        sweep: UnownedSweep | None = None
+
+        async def page() -> bool | None:
+            nonlocal sweep
+            if sweep is None:
+                await rows.caught_up()  # with the row of a first write that is under way
+                indexer = self._indexer
+                sweep = UnownedSweep(indexer.document, indexer.collection, rows.table.keys(), strays.unowned)
+            return await self._do(self._in_turn, sweep.step)
+
+        await self._paged(page)
+        return sweep.found if sweep is not None else 0
 
     async def orphans(self) -> None:
         """For as long as the agent runs: drop documents whose row is gone, where no record told of it.
@@ -143,15 +175,27 @@ class Sweeps:
     def _drop_strays(self, strays: StraySweep, ends: Mapping[int, int]) -> bool | None:
         """One page. Blocking, in the agent's thread: never beside a batch."""
         if not strays.begun:
-            if self.swept and not self._indexer.pipeline.left:
+            if self.swept:
                 return True
-            if self.half or not self._reached(ends):
+            if self._unfinished or not self._reached(ends):
                 return None
-            self.swept = self._indexer.pipeline.left = False
-        with self._indexer.turns.batch(lambda: not self._stops()):
-            self.swept = strays.step()
-            self._indexer.turns.give_way()
+        self.swept = self._in_turn(strays.step)
         return self.swept
+
+    def _settle(self) -> bool | None:
+        """As `_drop_strays`."""
+        unsettled = self._indexer.pipeline.unsettled
+        if not unsettled:
+            return True
+        if self._unfinished or not self._reached(self._begun):
+            return None
+        return self._in_turn(unsettled.settle)
+
+    def _in_turn(self, step: Callable[[], R]) -> R:
+        with self._indexer.turns.batch(lambda: not self._stops()):
+            done = step()
+            self._indexer.turns.give_way()
+        return done
 
     def _look(self, sweep: OrphanSweep, ends: Mapping[int, int]) -> bool | None:
         """As `_drop_strays`; whether there are any to look at in the page."""
@@ -160,10 +204,7 @@ class Sweeps:
             if (counts.documents or counts.chunks) and not self._reached(ends):
                 return None
             self._coverage.passed_over = False
-        with self._indexer.turns.batch(lambda: not self._stops()):
-            found = sweep.look()
-            self._indexer.turns.give_way()
-        return found
+        return self._in_turn(sweep.look)
 
     def _reached(self, ends: Mapping[int, int]) -> bool:
         marks = {mark.partition: mark.offset for mark in self._indexer.collection.covered()}

@@ -9,6 +9,7 @@ from core.clock import FixedClock
 from core.keys import RowKey
 from core.settings import Cut, DocumentSettings, Ingest
 from core.state import Json, Progress, Removed, StateRow, Truncate, encode_state, encode_tombstone
+from core.state_table import StateTable
 from embed.cutter import Cutter
 from embed.encoder import HashingEncoder
 from embed.index import Collection
@@ -38,11 +39,12 @@ class World:
         encoder: HashingEncoder | None = None,
         turns: Turns | None = None,
         rows: StateRows | None = None,
+        collection: Collection | None = None,
     ) -> None:
         encoder = encoder or HashingEncoder(16)
         index = MemoryIndex()
         index.create("c", encoder.dimensions)
-        self.collection: Collection = index.open("c")
+        self.collection: Collection = collection or index.open("c")
         pipeline = Pipeline(
             "d",
             self.collection,
@@ -79,6 +81,14 @@ class World:
     def manifest(self, number: int) -> Manifest | None:
         one = manifest_id("d", RowKey.of({"id": number}).canonical)
         return self.collection.manifests([one]).get(one)
+
+
+def table(*records: Record) -> StateTable:
+    """Of a topic whose one partition holds these."""
+    made = StateTable()
+    for offset, record in enumerate(records):
+        made.apply(0, offset, record)
+    return made
 
 
 def rows(start: int, column: str = "body", count: int = ROWS) -> list[dict[str, Json]]:

@@ -3,9 +3,7 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from threading import Event
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -13,11 +11,9 @@ from core.errors import ConfigurationError, LimitError, PermanentError, Transien
 from core.keys import RowKey
 from core.state import Progress, StateRow
 from embed.encoder import HashingEncoder, Kind
-from embed.index import Collection
 from embed.model import Vector
 from embed.pace import Turns
 from ingest.agents import index_agent
-from ingest.agents.index_batch import read_batch
 from tests.unit.index_agent_world import ROWS, World, member, messages, row, rows
 
 
@@ -161,111 +157,3 @@ def test_a_text_that_an_encoder_refuses_is_set_aside_alone_or_among_others() -> 
     assert world.apply([{"id": 1, "body": "a bad text"}]) == 1
     assert world.apply([{"id": 2, "body": "another bad text"}, *rows(10)]) == 1
     assert world.collection.counts().documents == ROWS
-
-
-class Watched:
-    """A collection that says when it is read page by page, and waits before the first page."""
-
-    def __init__(self, collection: Collection, said: list[str]) -> None:
-        self._collection, self._said = collection, said
-        self.asked, self.go = Event(), Event()
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("scroll"):
-            self._said.append(name)
-            self.asked.set()
-            assert self.go.wait(30)
-        return getattr(self._collection, name)
-
-
-def test_batches_come_between_the_pages_of_a_sweep() -> None:
-    world, said = World(), list[str]()
-    for batch in range(10):
-        world.apply(rows(ROWS * batch))
-    watched: Any = Watched(world.collection, said)
-    world.agent.sweeps._indexer = replace(world.agent._indexer, collection=watched)
-    world.agent.sweeps.swept = None  # as after a start
-
-    async def test() -> None:
-        sweeping = asyncio.create_task(world.agent.sweeps.drop_strays({0: world.offset}))
-        assert await asyncio.to_thread(watched.asked.wait, 30)
-
-        def batch() -> None:
-            world.apply(rows(0))
-            said.append("a batch")
-
-        applied = asyncio.get_running_loop().run_in_executor(world.agent._thread, batch)
-        watched.go.set()
-        await asyncio.gather(applied, sweeping)
-
-    asyncio.run(asyncio.wait_for(test(), 60))
-    assert said == ["scroll", "a batch", "scroll", "scroll_chunks", "scroll_chunks"]
-
-
-def test_no_sweep_before_what_a_crash_left_half_written_is_written_again() -> None:
-    world, said = World(), list[str]()
-    world.apply(rows(0))
-    watched: Any = Watched(world.collection, said)
-    watched.go.set()
-    world.agent.sweeps._indexer = replace(world.agent._indexer, collection=watched)
-    world.agent.sweeps.swept = None
-
-    async def test() -> None:
-        sweeping = asyncio.create_task(world.agent.sweeps.drop_strays({0: world.offset + 1}))
-        done, _ = await asyncio.wait([sweeping], timeout=0.2)
-        assert not done
-        assert said == []
-        world.apply(rows(0, count=1))
-        await sweeping
-
-    asyncio.run(asyncio.wait_for(test(), 60))
-    assert said == ["scroll", "scroll_chunks"]
-
-
-class Interrupted:
-    """A collection that does not answer a drop, once."""
-
-    def __init__(self, collection: Collection) -> None:
-        self._collection, self._calls = collection, iter([TransientError("the disk is full")])
-
-    def __getattr__(self, name: str) -> Any:
-        error = next(self._calls, None) if name == "drop_chunks" else None
-        if error is not None:
-            raise error
-        return getattr(self._collection, name)
-
-
-def test_what_an_error_between_a_swap_and_its_drop_has_left_is_swept() -> None:
-    world = World()
-    world.take(row(1, 1, "old words"), Progress(1), offset=0)
-    interrupted: Any = Interrupted(world.collection)
-    world.agent._indexer.pipeline._collection = interrupted
-    world.take(row(1, 2, "new words"), Progress(2), offset=2)
-    world.take(row(2, 3), Progress(3), offset=4)
-    assert world.agent.sweeps.swept, "nothing but the error tells of it"
-    assert len(world.collection.scroll_chunks(None, 9)[0]) == 3
-    asyncio.run(asyncio.wait_for(world.agent.sweeps.drop_strays({0: 6}), 30))
-    texts = sorted(chunk.text for chunk in world.collection.scroll_chunks(None, 9)[0])
-    assert texts == ["new words", "some words"]
-    assert world.agent.sweeps.swept
-
-
-def test_no_sweep_while_a_batch_is_to_be_applied_again() -> None:
-    """A swap that nobody answered may be made yet."""
-    world = World()
-    world.take(row(1, 1, "old words"), Progress(1), offset=0)
-    interrupted: Any = Interrupted(world.collection)
-    world.agent._indexer.pipeline._collection = interrupted
-    read = read_batch(messages([row(1, 2, "new words"), Progress(2)], 2))
-    with pytest.raises(TransientError):
-        world.agent._in_turn(lambda: True, read, 0)
-
-    async def test() -> None:
-        sweeping = asyncio.create_task(world.agent.sweeps.drop_strays({0: 2}))
-        done, _ = await asyncio.wait([sweeping], timeout=0.2)
-        assert not done
-        world.agent._in_turn(lambda: True, read, 0)
-        await sweeping
-
-    asyncio.run(asyncio.wait_for(test(), 30))
-    assert [chunk.text for chunk in world.collection.scroll_chunks(None, 9)[0]] == ["new words"]

@@ -13,16 +13,9 @@ from core.state_table import StateTable
 from embed.model import Covered, Manifest
 from ingest.agents.index_batch import passes_over, read_batch
 from ingest.agents.orphans import OrphanSweep, StateRows, orphans
-from tests.unit.index_agent_world import Record, World, messages, row
+from tests.unit.index_agent_world import World, messages, row, table
 
 KEYS = [RowKey.of({"id": number}) for number in range(10)]
-
-
-def table(*records: Record) -> StateTable:
-    made = StateTable()
-    for offset, record in enumerate(records):
-        made.apply(0, offset, record)
-    return made
 
 
 def behind(rows: Sequence[StateRow], known: StateTable) -> World:
@@ -72,6 +65,27 @@ def test_a_tombstone_of_a_truncated_row_takes_the_truncate_s_fence_with_it() -> 
     )
 
 
+def test_a_tombstone_at_the_row_s_own_version_leaves_no_passage() -> None:
+    """Of a row that a truncate killed, where the truncate itself was compacted away behind a newer one."""
+    world = World()
+    world.take(row(1, 5), Progress(5), offset=0)
+    world.take(Removed(KEYS[1], 5), Progress(12), offset=6)
+    assert world.manifest(1) is None
+    assert (world.collection.counts().documents, world.collection.counts().chunks) == (0, 0)
+
+
+def test_a_row_of_the_truncate_s_own_version_lives_whatever_comes_again() -> None:
+    """The first row of a snapshot that begins anew."""
+    world = World()
+    world.take(row(1, 5, "old words"), Progress(5), offset=0)
+    world.take(Truncate(10), row(1, 10, "new words"), Progress(10), offset=2)
+    world.take(row(1, 5, "old words"), Truncate(10), Progress(10), offset=1)
+    assert [chunk.text for chunk in world.collection.scroll_chunks(None, 9)[0]] == ["new words"]
+    found = world.manifest(1)
+    assert found is not None
+    assert (found.version, found.deleted) == (10, False)
+
+
 @pytest.mark.parametrize("seen", [True, False], ids=["in this life", "in the one before"])
 def test_a_row_below_a_truncate_stays_dead_whoever_read_the_truncate(seen: bool) -> None:
     known = table(Truncate(10), row(1, 12))
@@ -81,7 +95,7 @@ def test_a_row_below_a_truncate_stays_dead_whoever_read_the_truncate(seen: bool)
     world.take(row(2, 7), Progress(12), offset=1)  # a worker frozen past its session wrote it late
     found = world.manifest(2)
     assert found is not None
-    assert (found.deleted, found.version) == (True, 10)
+    assert (found.deleted, found.version) == (True, 9)
     world.take(Removed(KEYS[2], 7), offset=3)
     assert world.manifest(2) is None
 
@@ -95,6 +109,7 @@ def test_what_has_no_row_goes_and_what_has_one_stays() -> None:
     assert sweep.remove()
     left = {number for number in range(10) if world.manifest(number) is not None}
     assert (left, sweep.found) == ({2, 4, 5}, 1)
+    assert (world.collection.counts().documents, world.collection.counts().chunks) == (2, 2)
     assert not sweep.look()
 
 

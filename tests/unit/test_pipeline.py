@@ -14,9 +14,10 @@ from embed.cutter import Cutter
 from embed.encoder import HashingEncoder, Kind
 from embed.index import Counts
 from embed.model import Vector
-from embed.pipeline import EDGE_PART, PART, Pipeline
+from embed.pipeline import EDGE_PART, KNOWN_PART, PART, Pipeline
 from embed.plan import desired
 from embed.store import VectorStore
+from embed.vectors import TOGETHER
 from tests.bench import edits, scenario
 from tests.unit.pipeline_world import THREE, World, document, no_tokens, removal
 
@@ -158,6 +159,27 @@ def test_what_needs_no_encoder_is_written_in_one_part(world: World) -> None:
     assert world.points.count("after_upsert") == parts + 1
 
 
+def test_a_part_that_needs_no_encoder_is_bounded_too(world: World) -> None:
+    changes = [document(n, 1, f"Number {n} is.\n\nAnd {n} again.") for n in range(KNOWN_PART)]
+    world.pipeline.apply(changes)
+    world.pipeline.apply([replace(one, version=2, metadata={"lang": "en"}) for one in changes[:4]])
+    parts = world.points.count("after_upsert")
+    world.pipeline.apply([replace(one, version=3, metadata={"lang": "de"}) for one in changes])
+    assert world.points.count("after_upsert") == parts + 2
+
+
+def test_what_is_paid_for_is_not_kept_in_memory_until_a_long_row_is_written(world: World) -> None:
+    long = "\n\n".join(f"Word {n} and more." for n in range(3 * TOGETHER))
+    stored: list[int] = []
+
+    def look(name: str) -> None:
+        if name == "before_upsert":
+            stored.append(len(world.store.get(world.encoder.fingerprint, world.encoder.texts)))
+
+    world.another(look).apply([document(1, 1, long)])
+    assert stored[0] >= 2 * TOGETHER
+
+
 def test_removals_tell_nothing_of_what_the_encoder_has_to_do(world: World) -> None:
     world.pipeline.apply([document(n, 1, f"Number {n} is.") for n in range(4)])
     assert world.pipeline.apply([removal(n, 2) for n in range(4)]).removed == 4
@@ -220,9 +242,22 @@ def test_a_truncate_removes_what_is_older(world: World) -> None:
     [grave] = world.collection.manifests(
         [one.id for one in islice(world.collection.scroll(None, 5, deleted=True).manifests, 1)]
     ).values()
-    assert (grave.version, grave.position, grave.committed_at, grave.chunks) == (2400, "0/9", 77, ())
+    assert (grave.version, grave.position, grave.committed_at, grave.chunks) == (2399, "0/9", 77, ())
     assert world.pipeline.truncate(2400, "0/9", 77) == 0
     assert world.pipeline.apply([document(3, 3, "Text 3.")]).superseded == 1
+
+
+def test_a_truncate_leaves_a_row_that_comes_to_its_own_version_meanwhile(world: World) -> None:
+    """The first row of a snapshot that begins anew; another worker has its partition."""
+    world.pipeline.apply([document(1, 1, THREE)])
+    theirs = [document(1, 10, "Theirs is here.")]
+
+    def overtake(name: str) -> None:
+        if name == "before_upsert" and theirs:
+            world.pipeline.apply([theirs.pop()])
+
+    assert world.another(overtake).truncate(10, "0/9", 77) == 0
+    assert (world.texts(), world.collection.counts()) == (["Theirs is here."], Counts(1, 1))
 
 
 @pytest.mark.parametrize(("theirs", "outcome"), [(4, (1, 0)), (6, (0, 1))])
