@@ -151,6 +151,10 @@ class TopicsAdmin:
             )[group].topic_partitions
             return {(tp.topic, tp.partition): tp.offset for tp in found if tp.offset >= 0}
 
+    def committed_of(self, group: str, topic: str) -> dict[int, int]:
+        """The same by partition of one topic."""
+        return {number: at for (name, number), at in self.committed(group).items() if name == topic}
+
     def members(self, group: str) -> int:
         """How many consumers a group has, those included that died within their session."""
         with _border(self._brokers):

@@ -29,7 +29,9 @@ from ingest.agents.resolve_agent import ResolveAgent
 from ingest.agents.watchdog import watch
 from ingest.app import make_app, raw_bytes_topic
 from ingest.dead_letters import DeadLetter, note
+from ingest.older_index import Group
 from ingest.state_store import Pulse, StateStore
+from ingest.topics_admin import TopicsAdmin
 
 log = logger(__name__)
 
@@ -258,7 +260,13 @@ class Worker:
         group = index_group(settings.app, indexer.document, indexer.generation)
         app = self._make_app(group)
         agent = IndexAgent(
-            indexer, self._park, settings.ingest, self._clock, self._failpoint, self._rows(indexer.topic)
+            indexer,
+            self._park,
+            settings.ingest,
+            self._clock,
+            self._failpoint,
+            self._rows(indexer.topic),
+            Group(group, lambda: TopicsAdmin(self._brokers).committed_of(group, indexer.topic)),
         )
         self._register(app, indexer.topic, group, agent.run)
         app.finalize()

@@ -26,6 +26,7 @@ from ingest.agents.index_sweep import Sweeps
 from ingest.agents.orphans import StateRows
 from ingest.brake import Brake
 from ingest.dead_letters import DeadLetter
+from ingest.older_index import Group
 from ingest.record import RawRecord
 
 log = logger(__name__)
@@ -88,13 +89,17 @@ class IndexAgent:
         clock: Clock,
         failpoint: Callable[[str], None],
         rows: StateRows | None = None,
+        group: Group | None = None,
     ) -> None:
-        """`rows`: of the indexer's topic; None where its table is no longer in the configuration."""
+        """`rows`: of the indexer's topic; None where its table is no longer in the configuration.
+
+        `group`: whose member it is; without one, what other workers acknowledged is not asked for.
+        """
         self._indexer, self._park, self._settings = indexer, park, settings
         self._clock, self._failpoint = clock, failpoint
         self._brake = Brake(settings.poison_share, "the document's templates and columns, the encoder")
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"index-{indexer.document}")
-        self._rows, self._coverage = rows, Coverage(indexer.topic)
+        self._rows, self._coverage = rows, Coverage(indexer.topic, group)
         self._dead_below: dict[int, int] = {}
         self._most = LEAST_BATCH
         self._began: float | None = None
@@ -243,7 +248,7 @@ class IndexAgent:
         self._failpoint("after_apply")
         self._observe(read, began)
         self._bury(read)
-        indexer.collection.cover(self._coverage.marks(read))
+        self._coverage.cover(read, indexer.collection)
         pipeline.flush()
         self.done.reused += applied.reused
         self._failpoint("after_flush")

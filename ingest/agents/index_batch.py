@@ -1,15 +1,20 @@
-"""What one batch of state records says, and how far it brings a generation. Pure, but for reading marks."""
+"""What one batch of state records says, and how far it brings a generation. Pure, but for its marks."""
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.errors import PermanentError
+from core.errors import FencedError, PermanentError
 from core.state import Progress, Removed, StateRow, Truncate, decode_state
 from embed.index import Collection
 from embed.model import Covered
 from ingest.dead_letters import DeadLetter
+from ingest.older_index import Group, gaps, older
 from ingest.record import RawRecord
+
+READS, READ_SECONDS = 5, 0.2
+"""Looks at an index, before it is believed that it has gone back."""
 
 
 @dataclass(slots=True)
@@ -78,10 +83,14 @@ class Coverage:
 
     It goes on from what the index says at each generation of the group: another worker may have had the
     partition meanwhile.
+
+    Where the index holds less than it did, it was put back from a copy while workers run: FencedError, for
+    the next batch would cover what is missing, and only a start has it read again.
     """
 
-    def __init__(self, topic: str) -> None:
-        self._topic = topic
+    def __init__(self, topic: str, group: Group | None = None) -> None:
+        self._topic, self._group = topic, group
+        self._stored: dict[int, Covered] = {}
         self._generation: int | None = None
         self._progress: dict[int, Progress] = {}
         self._next: dict[int, int] = {}
@@ -91,7 +100,10 @@ class Coverage:
     def begin(self, batch: Batch, collection: Collection) -> None:
         """Before a batch is applied, and again where it has to be."""
         if batch.generation != self._generation:
-            marks = [mark for mark in collection.covered() if mark.topic == self._topic]
+            if self._group is not None:
+                group, committed = self._group, self._group.committed()
+                _hold(lambda: self._missing(collection, group, committed))
+            marks = self._stored_in(collection)
             self._progress = {
                 mark.partition: Progress(mark.version, mark.position, mark.committed_at) for mark in marks
             }
@@ -100,8 +112,34 @@ class Coverage:
         self.passed_over |= passes_over(self._next, batch)
         self._next |= batch.next_offset
 
-    def marks(self, batch: Batch) -> list[Covered]:
-        """What is covered once the batch is applied. A lower progress never replaces a higher."""
+    def cover(self, batch: Batch, collection: Collection) -> None:
+        """Once it is applied, and before the index is flushed."""
+        _hold(lambda: self._lost(collection))
+        marks = self._marks(batch)
+        collection.cover(marks)
+        self._stored |= {mark.partition: mark for mark in marks}
+
+    def _stored_in(self, collection: Collection) -> list[Covered]:
+        return [mark for mark in collection.covered() if mark.topic == self._topic]
+
+    def _missing(self, collection: Collection, group: Group, committed: Mapping[int, int]) -> str | None:
+        """What the index lacks of what any worker has acknowledged."""
+        missing = gaps(committed, self._stored_in(collection), self._topic)
+        return older(collection.name, group.name, self._topic, missing) if missing else None
+
+    def _lost(self, collection: Collection) -> str | None:
+        """What the index lacks of what this process has covered."""
+        reached = {mark.partition: mark.reach for mark in self._stored_in(collection)}
+        for one in self._stored.values():
+            if one.partition not in reached or reached[one.partition] < one.reach:
+                return (
+                    f"the index {collection.name} no longer holds what this process wrote, as if put back"
+                    f" from a copy: it had covered {one.topic}/{one.partition} up to {one.offset}"
+                )
+        return None
+
+    def _marks(self, batch: Batch) -> list[Covered]:
+        """A lower progress never replaces a higher."""
         for partition, found in batch.progress.items():
             known = self._progress.get(partition)
             if known is None or found.version >= known.version:
@@ -113,3 +151,14 @@ class Coverage:
             for partition, offset in batch.next_offset.items()
             if (progress := self._progress.get(partition)) is not None
         ]
+
+
+def _hold(look: Callable[[], str | None]) -> None:
+    """Raises FencedError for what is found wrong again and again: a replica may be behind for a moment."""
+    for again in range(READS):
+        if again:
+            time.sleep(READ_SECONDS)
+        what = look()
+        if what is None:
+            return
+    raise FencedError(f"{what}. Nothing was acknowledged; start the worker again, and it is read again")

@@ -24,6 +24,7 @@ from ingest.agents.index_agent import IndexAgent, Indexer
 from ingest.agents.index_batch import read_batch
 from ingest.agents.orphans import StateRows
 from ingest.dead_letters import DeadLetter
+from ingest.older_index import Group
 
 ROWS = 128
 """Of a batch, as by default."""
@@ -40,6 +41,7 @@ class World:
         turns: Turns | None = None,
         rows: StateRows | None = None,
         collection: Collection | None = None,
+        group: Group | None = None,
     ) -> None:
         encoder = encoder or HashingEncoder(16)
         index = MemoryIndex()
@@ -55,7 +57,7 @@ class World:
         )
         renderer = Renderer("d", DocumentSettings(table="s.public.a", text="{{ body }}"))
         indexer = Indexer("d", 1, "t", renderer, pipeline, self.collection, turns or Turns())
-        self.agent = IndexAgent(indexer, self.park, Ingest(), FixedClock(), lambda _: None, rows)
+        self.agent = IndexAgent(indexer, self.park, Ingest(), FixedClock(), lambda _: None, rows, group)
         self.offset = 0
 
     async def park(self, letters: Sequence[DeadLetter]) -> None:
