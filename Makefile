@@ -65,7 +65,8 @@ check: setup-dev ## lint, types, floors, unit, property and memory contracts: un
 test: check contract e2e ## everything
 
 contract: setup-dev ## every adapter against its seam's contract
-	$(PYTEST) --dist loadfile tests/contract $(ARGS)
+	@# two processes a core: brokers and groups are mostly waited for
+	$(PYTEST) -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile tests/contract $(ARGS)
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
 	$(BIN)/python -m pytest -q --durations 40 --durations-min 5 tests/e2e $(ARGS)
