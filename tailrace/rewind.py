@@ -53,13 +53,13 @@ def gaps(committed: Mapping[int, int], marks: Iterable[Covered], topic: str) -> 
 
 async def rewind(
     settings: Settings, brokers: Sequence[str], index: Index, generations: Sequence[Generation]
-) -> list[str]:
-    """Before any of these is followed: set back the groups whose index is older. What to tell the operator.
+) -> None:
+    """Before any of these is followed: set back the groups whose index is older, and say so of each.
 
     Raises ConfigurationError where workers follow the log for such a one, TransientError where the broker
     does not answer, or one of them has just begun to.
     """
-    admin, said = TopicsAdmin(brokers), []
+    admin = TopicsAdmin(brokers)
     for one in generations:
         group = index_group(settings.app, one.document, one.number)
         topic = state_topic(settings.app, TableId.parse(one.frozen.document.table))
@@ -68,11 +68,11 @@ async def rewind(
         if missing:
             offsets = {gap.partition: gap.covered for gap in missing}
             await asyncio.to_thread(admin.reset, group, topic, offsets)
-            said.append(
+            said = (
                 f"document {one.document}: {_older(collection, group, topic, missing)}; it is read again,"
                 " answers are incomplete until it has caught up"
             )
-    return said
+            log.warning(said)  # at once: the next group may end this start, and the next start finds no gap
 
 
 async def _missing(

@@ -101,12 +101,12 @@ class Runtime:
             generations, said = await settle_generations(
                 settings, self.brokers, index, frozen, self._clock.now_ms()
             )
+            for line in said:
+                log.info(line)
             if isinstance(settings.log, EmbeddedLog):
                 forget_strays(settings.app, index, generations)
             else:
-                said = (*said, *await rewind(settings, self.brokers, index, generations))
-            for line in said:
-                log.info(line)
+                await rewind(settings, self.brokers, index, generations)
         self._registry = registry = RegistryTail(
             settings.app, self.brokers, fetch_wait_ms=fetch_wait_ms(settings.log)
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from structlog.testing import capture_logs
 
 from core.clock import SystemClock
 from core.keys import RowKey
@@ -123,7 +124,9 @@ class World:
         """As tailrace.runtime composes it, without HTTP."""
         given, clock = self.settings, SystemClock()
         run, said = await settle_generations(given, self.brokers, self.index, frozen(given), clock.now_ms())
-        said = (*said, *await rewind(given, self.brokers, self.index, run))
+        with capture_logs() as logs:
+            await rewind(given, self.brokers, self.index, run)
+        said = (*said, *(one["event"] for one in logs if one["log_level"] == "warning"))
         tail = RegistryTail(APP, self.brokers)
         await tail.start()
         indexers = Indexers(given, self.index, EncoderBook(APP), tail, clock)
