@@ -79,17 +79,15 @@ async def _missing(
     settings: Settings, admin: TopicsAdmin, group: str, topic: str, collection: Collection
 ) -> list[Gap]:
     """And nobody is in the group: a member that was killed is, until its session ends."""
-    known = await asyncio.to_thread(admin.committed, group)
-    committed = {number: offset for (name, number), offset in known.items() if name == topic}
     deadline = time.monotonic() + settings.ingest.session_seconds + SPARE_SECONDS
     while True:
-        # Each time anew: a worker may cover them yet, and a replica may have been behind.
-        missing = gaps(committed, await asyncio.to_thread(collection.covered), topic)
+        # Each time anew: another start may have set the group back, and a replica may have been behind.
+        missing = await asyncio.to_thread(_gaps, admin, group, topic, collection)
         if not missing:
             return []
         members = await asyncio.to_thread(admin.members, group)
         if not members:
-            return gaps(committed, await asyncio.to_thread(collection.covered), topic)
+            return await asyncio.to_thread(_gaps, admin, group, topic, collection)
         if time.monotonic() > deadline:
             raise ConfigurationError(
                 f"{_older(collection, group, topic, missing)}. It has to be read again, which nobody may do"
@@ -98,6 +96,12 @@ async def _missing(
             )
         log.info("waiting for workers to leave", group=group, members=members)
         await asyncio.sleep(STEP_SECONDS)
+
+
+def _gaps(admin: TopicsAdmin, group: str, topic: str, collection: Collection) -> list[Gap]:
+    known = admin.committed(group)  # before what is covered, which only grows
+    committed = {number: offset for (name, number), offset in known.items() if name == topic}
+    return gaps(committed, collection.covered(), topic)
 
 
 def _older(collection: Collection, group: str, topic: str, missing: Sequence[Gap]) -> str:

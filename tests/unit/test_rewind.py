@@ -92,6 +92,25 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     assert not made.rounds, "not exercised"
 
 
+def test_a_group_that_another_worker_sets_back_and_joins_is_no_gap(world: World) -> None:
+    """It has all of it to index again, which takes longer than anybody would wait."""
+    group = world.put("articles", committed=990, covered=812, members=1)
+
+    def set_back() -> None:
+        world.committed[group] = 812
+
+    world.rounds = [lambda: None, set_back]
+    world.rewind("articles")
+    assert (world.resets, world.said) == ([], [])
+
+
+def test_a_group_that_another_worker_sets_back_before_it_joins_is_not_set_back_again(world: World) -> None:
+    group = world.put("articles", committed=990, covered=812)
+    world.rounds = [lambda: world.committed.update({group: 812})]
+    world.rewind("articles")
+    assert (world.resets, world.said) == ([], [])
+
+
 def test_a_group_is_set_back_once_a_killed_worker_s_session_has_ended(world: World) -> None:
     group = world.put("articles", committed=990, covered=812, members=1)
     world.rounds = [lambda: None, lambda: world.members.update({group: 0})]
