@@ -155,14 +155,19 @@ class Decoder:
             raise ContractError("a change without a key: the table needs a primary key")
         return self._row(envelope, where, key_data=record.key, data=data, repaired=repaired, moved=moved)
 
-    def key_of(self, record: RawRecord) -> RowKey | None:
-        """The key of a record that may not be readable otherwise; None if it is not either."""
+    def keys_of(self, record: RawRecord) -> tuple[RowKey, ...]:
+        """The key of a record that may not be readable otherwise, in the spelling of each kind of source.
+
+        Nothing else may tell which one it is of. Postgres comes first: there each spelling is a row of its
+        own. None if the key is not readable either.
+        """
         if record.key is None:
-            return None
+            return ()
         try:
-            return _spelled(self._key(record.key))
+            found = self._key(record.key)
+            return _spelled(found), _spelled(found, mysql=True)
         except PermanentError:
-            return None
+            return ()
 
     def _row(
         self, envelope: Envelope, where: Where, *, key_data: bytes, data: bytes, repaired: int, moved: _Moved

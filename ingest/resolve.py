@@ -102,8 +102,8 @@ class Resolver:
         try:
             event = self._decoder.decode(record)
         except PermanentError as error:
-            key = self._decoder.key_of(record)
-            known = lookup(key.canonical) if key is not None else None
+            spelled = (lookup(key.canonical) for key in self._decoder.keys_of(record))
+            known = next((row for row in spelled if row is not None), None)
             return _parked(error, known, made, now_ms)
         if isinstance(event, Ignored):
             return Resolved("ignored", event.kind)

@@ -94,7 +94,7 @@ def decode_or_refuse(
             decoder.decode(record)
         except PermanentError as error:
             assert str(error)  # noqa: PT017 - any other exception fails the test
-        decoder.key_of(record)
+        decoder.keys_of(record)
 
 
 @given(KEYS, st.none() | st.binary(max_size=60), HEADERS)

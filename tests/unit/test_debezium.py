@@ -276,7 +276,7 @@ def test_an_infinite_date_makes_one_key_wherever_a_key_stands(spelled: str) -> N
     one = RowKey.of({"until": "infinity"})
     assert (event.key, event.old_key, event.new_key) == (one, one, one)
     assert event.columns == {"until": "infinity"}
-    assert decoder().key_of(raw(key, b"\xff")) == one
+    assert decoder().keys_of(raw(key, b"\xff"))[0] == one
 
 
 def test_other_keys_of_postgres_stay_as_they_came() -> None:
@@ -306,9 +306,13 @@ def test_a_table_is_known_by_the_name_its_topic_has() -> None:
 
 
 def test_the_key_of_an_unreadable_record() -> None:
-    assert decoder().key_of(raw(KEY, b"\xff")) == RowKey.of({"id": 1})
-    assert decoder().key_of(raw(b"\xff", GOOD)) is None
-    assert decoder().key_of(raw(None, GOOD)) is None
+    assert set(decoder().keys_of(raw(KEY, b"\xff"))) == {RowKey.of({"id": 1})}
+    key = b'{"at":"2024-01-01T00:00:00.500Z","on":true}'
+    postgres = RowKey.of({"at": "2024-01-01T00:00:00.500Z", "on": True})
+    mariadb = RowKey.of({"at": "2024-01-01T00:00:00.5Z", "on": 1})
+    assert decoder().keys_of(raw(key, b"\xff")) == (postgres, mariadb)
+    assert decoder().keys_of(raw(b"\xff", GOOD)) == ()
+    assert decoder().keys_of(raw(None, GOOD)) == ()
 
 
 def test_a_tombstone_is_no_empty_value() -> None:

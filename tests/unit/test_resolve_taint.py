@@ -1,6 +1,12 @@
 """What a parked record leaves behind: a taint on its key, until a whole row comes."""
 
+import json
+from typing import Any
+
+import pytest
+
 from core.errors import ContractError, DecodeError
+from ingest.debezium import MAX_VALUE_BYTES
 from tests.unit.resolve_world import Log, P, raw, value
 
 
@@ -79,3 +85,62 @@ def test_a_key_that_changes_its_type_is_parked() -> None:
     assert log.put("u", 1, (30, 40), "c").outcome == "applied"
     known = Log(shape=(("id", str),))
     assert known.put("c", 1, (10, 20), "a").outcome == "parked"
+
+
+def of_mariadb(op: str, after: dict[str, Any], *, pos: int) -> dict[str, Any]:
+    where = {
+        "version": "3.6.3.Final",
+        "connector": "mariadb",
+        "name": "shop",
+        "ts_ms": 1_717_000_000_000,
+        "snapshot": "true" if op == "r" else "false",
+        "db": "public",
+        "table": "notes",
+        "server_id": 0 if op == "r" else 4711,
+        "gtid": None if op == "r" else f"0-4711-{pos}",
+        "file": "binlog.000002",
+        "pos": pos,
+        "row": 0,
+    }
+    return {"before": None, "after": after, "source": where, "op": op, "ts_ms": 1_717_000_000_009}
+
+
+UNREADABLE = {
+    "U+0000": lambda sent: json.dumps({**sent, "after": {**sent["after"], "text": "\0"}}),
+    "cut": lambda sent: json.dumps(sent)[:-9],
+    "too long": lambda sent: json.dumps(sent).ljust(MAX_VALUE_BYTES + 1),
+}
+
+
+@pytest.mark.parametrize("why", UNREADABLE)
+@pytest.mark.parametrize(
+    ("read", "streamed"),
+    [
+        ("2024-01-01T00:00:00Z", "2024-01-01T00:00:00.000Z"),
+        ("2024-01-01T00:00:00.5Z", "2024-01-01T00:00:00.500Z"),
+        (True, 1),
+        (1, True),
+    ],
+)
+def test_a_parked_record_of_mariadb_taints_its_row_however_its_key_is_spelled(
+    read: object, streamed: object, why: str
+) -> None:
+    """A snapshot spells times and booleans in another way than the stream."""
+    log = Log()
+    key = {"sensor": 1, "at": read}
+    assert log.send(key, of_mariadb("r", {**key, "text": "a"}, pos=100)).outcome == "applied"
+    key = {"sensor": 1, "at": streamed}
+    sent = of_mariadb("u", {**key, "text": "b"}, pos=200)
+    assert log.send(key, UNREADABLE[why](sent).encode()).outcome == "parked"
+    (row,) = log.state.rows()
+    assert (row.tainted, row.version, row.columns["text"]) == (True, 1, "a")
+
+
+def test_a_parked_record_of_postgres_taints_the_row_that_has_its_very_key() -> None:
+    """Two texts are two keys there, also where they name one instant."""
+    log = Log()
+    short, long = ({"id": text} for text in ("2024-01-01T00:00:00.5Z", "2024-01-01T00:00:00.500Z"))
+    for place, key in enumerate((short, long)):
+        log.send(key, value("c", {**key, "text": "a"}, (10, 20 + place)))
+    log.send(long, b"\xff")
+    assert {row.key.text: row.tainted for row in log.state.rows()} == {short["id"]: False, long["id"]: True}
