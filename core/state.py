@@ -68,6 +68,9 @@ class Truncate:
     streamed: tuple[int, int] | None = None
     """Its place in the stream, by which a replay of it is known; None where it has none (a resync's,
     or one that an older release wrote)."""
+    resolved_at: int = 0
+    """When it was written, ms since 1970: graves that it makes are no older. 0 where an older release wrote
+    it: those are as old as their rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +164,8 @@ def encode_state(record: StateRow | Truncate | Progress) -> tuple[bytes, bytes]:
             record.tainted,
         )
         return record.key.canonical, _encoder.encode(made)
-    mark = _Mark(FORMAT, record.version, record.position, record.committed_at)
+    mark = _Mark(FORMAT, record.version, record.position, record.committed_at, record.resolved_at)
     if isinstance(record, Progress):
-        mark.ra = record.resolved_at
         if record.seen is not None:
             seen = record.seen
             mark.s = _Seen(seen.streamed, seen.committed_at, seen.snapshot, seen.streaming)
@@ -199,7 +201,7 @@ def decode_state(
             if key == PROGRESS_KEY:
                 seen = None if mark.s is None else Seen(mark.s.q, mark.s.at, mark.s.r, mark.s.n)
                 return Progress(mark.v, mark.p, mark.at, mark.ra, seen)
-            return Truncate(mark.v, mark.p, mark.at, mark.q)
+            return Truncate(mark.v, mark.p, mark.at, mark.q, mark.ra)
         row = _row_decoder.decode(value)
     except msgspec.DecodeError as error:
         _refuse_newer(value)

@@ -100,8 +100,9 @@ class StateTable:
             if offset > held.offset:
                 self.regressed.add(canonical)  # compaction would keep the older one
             return []
-        if row.version < self.dead_below(partition):
-            row = _buried(row)
+        truncate = self._truncates.get(partition)
+        if truncate is not None and row.version < truncate.version and not row.deleted:
+            row = _buried(row, truncate.resolved_at)
         if held is not None and row.version == held.row.version and offset <= held.offset:
             return []
         self._rows[canonical] = Held(row, partition, offset)
@@ -132,7 +133,7 @@ class StateTable:
         buried = []
         for held in self._rows.values():
             if held.partition == partition and held.row.version < truncate.version and not held.row.deleted:
-                held.row = _buried(held.row)
+                held.row = _buried(held.row, truncate.resolved_at)
                 buried.append(held.row)
         return buried
 
@@ -150,7 +151,8 @@ class StateTable:
         return [_buried(held.row)]
 
 
-def _buried(row: StateRow) -> StateRow:
+def _buried(row: StateRow, since: int = 0) -> StateRow:
+    """Its grave, no older than `since`."""
     return StateRow(
         row.key,
         row.version,
@@ -159,6 +161,6 @@ def _buried(row: StateRow) -> StateRow:
         streamed=row.streamed,
         position=row.position,
         committed_at=row.committed_at,
-        resolved_at=row.resolved_at,
+        resolved_at=max(row.resolved_at, since),
         tainted=row.tainted,
     )

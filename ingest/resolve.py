@@ -96,7 +96,7 @@ class Resolver:
     def resolve(self, record: RawRecord, lookup: Lookup, now_ms: int) -> Resolved:
         """`lookup` gives the newest row of a canonical key, graves and unwritten rows included.
 
-        `now_ms` is stamped on the rows. Never raises for what is in a record.
+        `now_ms` is stamped on what is made. Never raises for what is in a record.
         """
         made = version(self._epoch, record.offset)
         try:
@@ -111,10 +111,10 @@ class Resolver:
             resolved = self._row(event, made, lookup, now_ms)
             anew = self._course.read(event.read_at, made)
             if anew and (self._truncate is None or self._truncate.version <= made):
-                self._truncate = Truncate(made)
+                self._truncate = Truncate(made, resolved_at=now_ms)
                 resolved = replace(resolved, truncate=self._truncate)
         else:
-            resolved = self._truncated(event, made)
+            resolved = self._truncated(event, made, now_ms)
             self._course.read(None, made)
         if event.streamed is not None:
             self._course.follow(event.streamed, event.committed_at, record.timestamp_ms)
@@ -196,13 +196,13 @@ class Resolver:
         fits = donor.streamed == event.streamed if donor.deleted else donor.streamed < event.streamed
         return donor if fits else None
 
-    def _truncated(self, event: TruncateChange, made: int) -> Resolved:
+    def _truncated(self, event: TruncateChange, made: int, now_ms: int) -> Resolved:
         if self._truncate is not None and made < self._truncate.version:
             return Resolved("superseded", "version")
         last = self._truncate_before(made)
         if last is not None and _is_replayed_truncate(event, last):
             return Resolved("superseded", "guard", newer=self._is_newer(event, last))
-        self._truncate = Truncate(made, event.position, event.committed_at, event.streamed)
+        self._truncate = Truncate(made, event.position, event.committed_at, event.streamed, now_ms)
         return Resolved("applied", "t", truncate=self._truncate)
 
     def _truncate_before(self, made: int) -> Truncate | None:

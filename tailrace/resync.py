@@ -14,6 +14,7 @@ from typing import Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
+from core.clock import SystemClock
 from core.consumer import away, opening
 from core.errors import ConfigurationError, TransientError
 from core.failpoint import failpoint
@@ -142,7 +143,8 @@ async def written_epoch(brokers: Sequence[str], topic: str) -> int:
 
 async def _truncate(step: Resync) -> None:
     topic = state_topic(step.app, step.table)
-    key, value = encode_state(Truncate(version(step.record.epoch, 0)))
+    mark = Truncate(version(step.record.epoch, 0), resolved_at=SystemClock().now_ms())
+    key, value = encode_state(mark)
     producer = AIOKafkaProducer(bootstrap_servers=list(step.brokers), acks="all")
     try:
         await producer.start()

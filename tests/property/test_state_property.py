@@ -37,7 +37,7 @@ ROWS = st.builds(
 
 
 POSITIONS = st.none() | st.tuples(st.integers(0, 2**63), st.integers(0, 2**63))
-TRUNCATES = st.builds(Truncate, st.integers(0, 9), streamed=POSITIONS)
+TRUNCATES = st.builds(Truncate, st.integers(0, 9), streamed=POSITIONS, resolved_at=st.integers(0, 2**45))
 SEEN = st.none() | st.builds(Seen, POSITIONS, st.integers(0, 2**45), POSITIONS, st.booleans())
 
 

@@ -347,3 +347,21 @@ def test_a_row_that_is_too_long_begins_a_snapshot_too() -> None:
     assert row is not None
     assert row.deleted
     assert len(world.parked) == 1
+
+
+def expired(agent: ResolveAgent) -> list[StateRow]:
+    agent._expired()  # begins the walk
+    return agent._expired()
+
+
+def test_a_truncated_row_has_a_grave_for_as_long_as_a_deleted_one() -> None:
+    """However long it had stood there: a late write of it must meet the grave, and the fence in the index."""
+    world, clock = World(), FixedClock()
+    world.take(change("c", 10, {"id": 1}))
+    clock.advance(100 * 3600)
+    world.agent._clock = clock
+    world.take(change("t", 20))
+    clock.advance(world.ingest.grave_hours * 3600 - 1)
+    assert expired(world.agent) == []
+    clock.advance(120)
+    assert [row.deleted for row in expired(world.agent)] == [True]

@@ -41,8 +41,8 @@ def test_rows_deleted_around_a_snapshot_that_broke_off_are_gone(
         made.append(send(log, sent))
         if restarts:
             restarted(log)
-    none = [None, None, None]
-    assert made == [None, *none, Truncate(4), None, None, Truncate(7), None, None]
+    second, third = Truncate(4, resolved_at=77), Truncate(7, resolved_at=77)
+    assert made == [None, None, None, None, second, None, None, third, None, None]
     assert log.live() == {str(nr): f"row {nr} at 300" for nr in (4, 5, 6)}
 
 
@@ -73,10 +73,10 @@ def test_records_that_are_read_again_give_what_they_gave(connector: str) -> None
     before = log.resolver.seen
     given += [send(log, one) for one in sent[2:]]
     after = log.resolver.seen
-    assert given == [None, None, Truncate(2), None]
-    assert seen_at(log, 2, sent[2:]) == [Truncate(2), None]
+    assert given == [None, None, Truncate(2, resolved_at=77), None]
+    assert seen_at(log, 2, sent[2:]) == [Truncate(2, resolved_at=77), None]
     log.resolver = Resolver(TABLE, SOURCE, 0, log.state.truncate, seen=before)
-    assert seen_at(log, 0, sent) == [None, None, Truncate(2), None]
+    assert seen_at(log, 0, sent) == [None, None, Truncate(2, resolved_at=77), None]
     log.resolver = Resolver(TABLE, SOURCE, 0, log.state.truncate, seen=after)
     assert seen_at(log, 0, sent) == [None] * 4, "all of it stands in the state topic"
     assert set(log.live()) == {"2", "3"}
@@ -154,7 +154,7 @@ def test_a_row_that_cannot_be_applied_begins_a_snapshot_too() -> None:
         send(log, sent)
     log.resolver = Resolver(TABLE, SOURCE, 0, log.state.truncate, (("key", str),), log.resolver.seen)
     resolved = log.send({"id": 2}, read(POSTGRES, 2, 200, "first"))
-    assert (type(resolved.error), resolved.truncate) == (ContractError, Truncate(2))
+    assert (type(resolved.error), resolved.truncate) == (ContractError, Truncate(2, resolved_at=77))
     assert (log.row(2).deleted, log.row(2).tainted) == (False, True), "the database has it"
     assert log.row(1).deleted
 

@@ -15,7 +15,7 @@ def test_truncate_buries_what_came_before() -> None:
     log = Log()
     log.put("c", 1, (10, 20), "a")
     resolved = log.send(None, value("t", None, (20, 30), ts_ms=9))
-    assert (resolved.outcome, resolved.truncate) == ("applied", Truncate(1, "0/1E", 9, (20, 30)))
+    assert (resolved.outcome, resolved.truncate) == ("applied", Truncate(1, "0/1E", 9, (20, 30), 77))
     log.put("c", 2, (30, 40), "b")
     assert log.live() == {"2": "b"}
 
