@@ -46,16 +46,6 @@ PRODUCER_BATCH_BYTES: Final = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStatus:
-    """For health and doctor. `waiting`: by document, what an index agent waits for."""
-
-    running: bool
-    assigned: Mapping[str, int]
-    """Partitions of each consumer group in this process."""
-    waiting: Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
 class Following:
     """One generation that this worker follows, as it stands now."""
 
@@ -64,6 +54,7 @@ class Following:
     """Of the state topic, those that are this worker's."""
     done: Done
     waiting: str | None
+    """What its batch waits for, or else its sweeps."""
 
 
 @dataclass(slots=True)
@@ -209,19 +200,6 @@ class Worker:
         if self._reader is None:
             raise RuntimeError("the worker has not been started")
         return self._reader.tables[topic]
-
-    def status(self) -> WorkerStatus:
-        apps = [] if self._resolving is None else [self._resolving]
-        apps += [one.app for one in self._followers.values()]
-        return WorkerStatus(
-            bool(apps) and not self._stopping,
-            {app.conf.id: len(app.consumer.assignment()) if app.consumer else 0 for app in apps},
-            {
-                document: one.agent.last_error
-                for (document, _), one in self._followers.items()
-                if one.agent.last_error
-            },
-        )
 
     def _resolve_app(self, tables: Sequence[TableId], pulse: Pulse) -> Any:
         settings = self._settings

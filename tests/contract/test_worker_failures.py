@@ -73,13 +73,13 @@ def test_an_index_that_is_away_makes_no_dead_letters_and_no_commit() -> None:
         async with running(world) as worker:
             await world.write(("c", 1, "words"))
             await eventually(lambda: world.pipeline.tries >= 3, "several tries")
-            assert worker.status().waiting == {"articles": "the index is away"}
+            assert worker.following()["articles", 1].waiting == "the index is away"
             assert await world.committed(
                 "shop-index-articles-g1", state_topic("shop", TABLE)
             ) == dict.fromkeys(range(PARTITIONS), 0)
             world.pipeline.failures = 0
             await eventually(lambda: world.text(1) == "words", "the index is back")
-            await eventually(lambda: worker.status().waiting == {}, "the status")
+            await eventually(lambda: worker.following()["articles", 1].waiting is None, "the status")
         assert await world.read(dead_letters_topic("shop")) == []
 
     in_world(test)
