@@ -154,7 +154,8 @@ class Renderer:
             self._refuse(
                 row, f"tenant: column {column!r} holds {_kind(value)}; a tenant is text or a whole number"
             )
-        self._check_carried(row, "tenant", column, [value], 1, "scope by a short column")
+        limit = f"{LONGEST_VALUE} characters; scope by a short column"
+        self._check_carried(row, "tenant", column, [value], 1, limit)
         return str(value)
 
     def _groups(self, row: StateRow) -> tuple[str, ...] | None:
@@ -168,7 +169,10 @@ class Renderer:
             self._refuse(
                 row, f"acl: column {column!r} holds {_kind(value)}; groups are text or a list of texts"
             )
-        self._check_carried(row, "acl", column, made, MOST_GROUPS, "name groups, not each of their members")
+        limit = (
+            f"{MOST_GROUPS} groups of {LONGEST_VALUE} characters each; name groups, not each of their members"
+        )
+        self._check_carried(row, "acl", column, made, MOST_GROUPS, limit)
         return tuple(made)
 
     def _metadata(self, row: StateRow, column: str) -> Json:
@@ -178,20 +182,23 @@ class Renderer:
             self._refuse(
                 row, f"metadata: column {column!r} holds {_kind(value)}; filters compare plain values"
             )
-        fix = "put long texts into `text`, and filter by a short column"
-        self._check_carried(row, "metadata", column, items, MOST_VALUES, fix)
+        limit = (
+            f"{MOST_VALUES} values of {LONGEST_VALUE} characters each; put long texts into `text`, and filter"
+            " by a short column"
+        )
+        self._check_carried(row, "metadata", column, items, MOST_VALUES, limit)
         return value
 
     def _check_carried(
-        self, row: StateRow, place: str, column: str, values: Sequence[Json], most: int, fix: str
+        self, row: StateRow, place: str, column: str, values: Sequence[Json], most: int, limit: str
     ) -> None:
+        """`limit` says what is allowed, and what to do about more."""
         longest = max((len(value) for value in values if isinstance(value, str)), default=0)
         if longest > LONGEST_VALUE or len(values) > most:
             much = f"a text of {longest} characters" if longest > LONGEST_VALUE else f"{len(values)} values"
             raise LimitError(
                 f"{self._place(row)}: {place}: column {column!r} holds {much}, and each chunk carries it:"
-                f" at most {LONGEST_VALUE} characters and {most} {'value is' if most == 1 else 'values are'};"
-                f" {fix}"
+                f" at most {limit}"
             )
 
     def _refuse(self, row: StateRow, why: str, cause: Exception | None = None) -> NoReturn:

@@ -158,7 +158,7 @@ def test_metadata_is_plain(value: Json) -> None:
 
 @pytest.mark.parametrize("value", ["x" * 1025, ["short", "x" * 1025], list(range(101))])
 def test_metadata_is_short_since_every_chunk_carries_it(value: Json) -> None:
-    with pytest.raises(LimitError, match=r"row 7: metadata: column 'category' .* each chunk"):
+    with pytest.raises(LimitError, match=r"row 7: metadata: column 'category' .* each chunk .* 100 values"):
         rendered(row(category=value), metadata=["category"])
 
 
@@ -169,7 +169,7 @@ def test_metadata_up_to_its_limit_is_carried(value: Json) -> None:
 
 @pytest.mark.parametrize("value", [[f"g{n}" for n in range(1001)], ["staff", "x" * 1025], "x" * 1025])
 def test_an_access_list_is_short_for_the_same_reason(value: Json) -> None:
-    with pytest.raises(LimitError, match=r"row 7: acl: column 'groups' .* each chunk"):
+    with pytest.raises(LimitError, match=r"row 7: acl: column 'groups' .* each chunk .* 1000 groups of"):
         rendered(row(groups=value), acl="groups")
 
 
@@ -179,7 +179,7 @@ def test_an_access_list_up_to_its_limit_is_carried_and_counts_each_group_once() 
 
 
 def test_a_tenant_is_short_for_the_same_reason_and_its_row_can_be_removed_all_the_same() -> None:
-    with pytest.raises(LimitError, match=r"row 7: tenant: column 'tenant_id' .* each chunk"):
+    with pytest.raises(LimitError, match=r"row 7: tenant: column 'tenant_id' .* each chunk .* 1024 \w+;"):
         rendered(row(tenant_id="x" * 1025), tenant="tenant_id")
     assert rendered(row(tenant_id="x" * 1024), tenant="tenant_id").tenant == "x" * 1024
     gone = Renderer("articles", settings(tenant="tenant_id")).render(row(deleted=True, tenant_id="x" * 1025))
