@@ -14,7 +14,7 @@ Kind: TypeAlias = Literal["document", "query"]
 
 
 class Encoder(Protocol):
-    """Texts to vectors of length 1. Blocking; one caller at a time for each instance.
+    """Texts to vectors of length 1. Blocking; several threads may call `count` and `encode` at a time.
 
     `encode` gives a float32 array of shape (len(texts), dimensions), rows in the order of the
     texts; no texts give no rows. It never cuts a text short: a text of more than `max_tokens`

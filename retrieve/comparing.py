@@ -84,7 +84,7 @@ class _Searched:
 
 @dataclass(frozen=True, slots=True)
 class Comparer:
-    """Compares two collections of one index. `encoder_for` gives encoders that take several callers."""
+    """Compares two collections of one index."""
 
     index: Index
     encoder_for: Callable[[str], Encoder]

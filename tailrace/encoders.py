@@ -9,8 +9,7 @@ from core.errors import ConfigurationError, TailraceError, TransientError
 from core.keys import TableId
 from core.settings import DocumentSettings, EncoderSettings, Settings
 from core.telemetry import logger
-from embed.encoder import Encoder, Kind
-from embed.model import Vector
+from embed.encoder import Encoder
 from embed.render import Renderer
 from ingest.generations import Frozen, Generation, Registry
 from retrieve.recipe import Recipe
@@ -20,30 +19,6 @@ log = logger(__name__)
 
 GRACE_SECONDS: Final = 60.0
 """What a dropped generation is read with stays so long: a request may hold its collection still."""
-
-
-class OneAtATime:
-    """An encoder that several threads may call: they take turns."""
-
-    def __init__(self, inner: Encoder) -> None:
-        self._inner, self._turn = inner, Lock()
-        self.fingerprint, self.dimensions, self.max_tokens = (
-            inner.fingerprint,
-            inner.dimensions,
-            inner.max_tokens,
-        )
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        with self._turn:
-            return self._inner.count(texts)
-
-    def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
-        with self._turn:
-            return self._inner.encode(texts, kind=kind)
-
-    def close(self) -> None:
-        with self._turn:
-            self._inner.close()
 
 
 class EncoderBook:
@@ -77,10 +52,7 @@ class EncoderBook:
         self._known = frozenset(settings.tables())
 
     def load(self, settings: EncoderSettings) -> Encoders:
-        """The encoders of this section; blocks for a second or so the first time.
-
-        The one for questions may be called by several threads, the one for ingest by one at a time.
-        """
+        """The encoders of this section; blocks for a second or so the first time."""
         key = settings.model_dump_json()
         found = self._loaded.get(key)
         if found is not None:  # without a lock: a question never waits for another model's loading
@@ -89,8 +61,7 @@ class EncoderBook:
             loading = self._loading.setdefault(key, Lock())
         with loading:
             if key not in self._loaded:
-                made = load_encoders(settings)
-                self._loaded[key] = Encoders(made.document, OneAtATime(made.query))
+                self._loaded[key] = load_encoders(settings)
             return self._loaded[key]
 
     def of(self, generation: Generation) -> Encoders:
@@ -129,7 +100,7 @@ class EncoderBook:
         return failed
 
     def query_encoder(self, collection: str) -> Encoder:
-        """What a question to this collection is encoded with; it takes several callers.
+        """What a question to this collection is encoded with.
 
         Loads it if it was not yet, which blocks. TransientError as `recipe`.
         """

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from copy import deepcopy
 from hashlib import blake2b, file_digest
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +22,7 @@ _BATCH: Final = 32
 
 
 class SentenceTransformersTextEncoder:
-    """Texts to vectors of one model folder; implements embed.encoder.Encoder.
+    """Texts to vectors of one model folder; implements embed.encoder.Encoder. Batches take turns.
 
     `device` is as torch names it, by default torch's own choice. Raises ConfigurationError if
     the extra is not installed or the model is not here: nothing is downloaded.
@@ -41,6 +42,9 @@ class SentenceTransformersTextEncoder:
             self._model: Any = SentenceTransformer(str(folder), device=device, local_files_only=True)
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise ConfigurationError(f"encoder.model: {folder} cannot be loaded: {error}") from error
+        # A tokenizer of this library keeps how the last call wanted its texts padded: another thread's counts
+        # would come between that and the texts. With a copy, nobody who counts waits for a batch.
+        self._counter, self._counting = deepcopy(self._model.tokenizer), threading.Lock()
         dimensions, longest = self._model.get_embedding_dimension(), self._model.max_seq_length
         if dimensions is None or longest is None:
             raise ConfigurationError(f"encoder.model: {folder} does not say its dimensions or longest text")
@@ -61,9 +65,10 @@ class SentenceTransformersTextEncoder:
         if not texts:
             return []
         try:
-            found = self._model.tokenizer(
-                list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
-            )
+            with self._counting:
+                found = self._counter(
+                    list(texts), add_special_tokens=False, truncation=False, padding=False, verbose=False
+                )
         except (TypeError, UnicodeEncodeError) as error:  # said to a lone surrogate
             raise PermanentError("a text is not valid Unicode: it cannot be encoded") from error
         return [len(ids) for ids in found["input_ids"]]

@@ -2,7 +2,9 @@
 
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -13,11 +15,20 @@ from embed.encoders.openai import OpenAITextEncoder
 from embed.encoders.openvino import OpenVinoModel
 from embed.encoders.sentence_transformers import SentenceTransformersTextEncoder
 from tests.contract.encoder_world import MINILM, TEXTS, client_of, serving
+from tests.contract.sentence_transformers_world import stand_in
+
+KINDS = [
+    "hashing",
+    "openvino",
+    "openvino-one-thread",
+    "openai",
+    "openai-floats",
+    "sentence-transformers-stand-in",
+    *(["sentence-transformers"] if find_spec("sentence_transformers") else []),
+]
 
 
-@pytest.fixture(
-    scope="module", params=["hashing", "openvino", "openvino-one-thread", "openai", "openai-floats"]
-)
+@pytest.fixture(scope="module", params=KINDS)
 def encoder(request: pytest.FixtureRequest, openvino: OpenVinoModel) -> Iterator[Encoder]:
     if request.param == "hashing":
         yield HashingEncoder()
@@ -25,6 +36,11 @@ def encoder(request: pytest.FixtureRequest, openvino: OpenVinoModel) -> Iterator
         made = openvino.encoder(1 if request.param.endswith("thread") else None)
         yield made
         made.close()
+    elif request.param == "sentence-transformers-stand-in":
+        with stand_in() as adapter:
+            yield adapter
+    elif request.param == "sentence-transformers":
+        yield SentenceTransformersTextEncoder(MINILM)
     else:
         with serving() as served, client_of(served.url, max_tokens=254, characters_per_token=4) as client:
             served.floats = request.param.endswith("floats")
@@ -99,6 +115,25 @@ def test_calls_from_several_threads_do_not_mix(encoder: Encoder) -> None:
         thread.join()
     assert len(worst) == 5 * len(TEXTS)
     assert min(worst) > 0.999
+
+
+def test_texts_are_counted_while_others_are_encoded(encoder: Encoder) -> None:
+    short = [text[:120] for text in TEXTS]
+    counts, alone = encoder.count(short), encoder.encode(short, kind="document")
+    begin = threading.Barrier(4, timeout=10)
+
+    def counted() -> bool:
+        return encoder.count(short[::-1]) == counts[::-1]
+
+    def encoded() -> bool:
+        return float((encoder.encode(short, kind="document") * alone).sum(1).min()) > 0.999
+
+    def often(right: Callable[[], bool]) -> bool:
+        begin.wait()
+        return all(right() for _ in range(20))
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(often, [counted, encoded, counted, encoded])) == [True] * 4
 
 
 def test_sentence_transformers_says_which_extra_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
