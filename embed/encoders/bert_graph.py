@@ -45,8 +45,15 @@ class Bert:
 
 
 def build_graph(model: ModelFolder) -> Bert:
-    """Raises ConfigurationError for what is no BERT with absolute positions, or has weights missing."""
-    return _Graph(model).built()
+    """Raises ConfigurationError for what is no BERT with absolute positions, or has other weights."""
+    graph = _Graph(model)
+    try:
+        return graph.built()
+    except (RuntimeError, IndexError) as error:
+        raise ConfigurationError(
+            f"{model.folder}: config.json and model.safetensors do not fit each other: take both from the"
+            f" same model: {error}"
+        ) from error
 
 
 def compile_graph(graph: ov.Model, *, threads: int, precision: str, streams: int = 1) -> list[Any]:
@@ -102,14 +109,19 @@ class _Graph:
         require_bert(model)
         self._model = model
         self._file = model.folder / "model.safetensors"
+        self._weights = Weights(self._file)
         try:
-            self._weights = Weights(self._file)
             self._hidden = int(model.config["hidden_size"])
             self._heads = int(model.config["num_attention_heads"])
             self._layers = int(model.config["num_hidden_layers"])
+            self._epsilon = float(model.config.get("layer_norm_eps", 1e-12))
         except (ValueError, KeyError, TypeError) as error:
             raise ConfigurationError(f"{model.folder}: config.json cannot be used: {error!r}") from error
-        self._epsilon = float(model.config.get("layer_norm_eps", 1e-12))
+        if self._heads < 1 or self._hidden < 1 or self._hidden % self._heads:
+            raise ConfigurationError(
+                f"{model.folder}: config.json cannot be used: {self._heads} attention heads do not divide"
+                f" hidden_size {self._hidden}"
+            )
         self._activation = _GELU[model.config.get("hidden_act", "gelu")]
 
     def built(self) -> Bert:
@@ -124,7 +136,13 @@ class _Graph:
             x = self._layer(x, bias, f"encoder.layer.{number}")
         vectors = op.normalize_l2(self._pool(x, mask), _integers(1), 1e-12, "max")
         graph = ov.Model([vectors], [words, present], self._model.folder.name)
-        return Bert(graph, self._weight("embeddings.word_embeddings.weight"), self._weights)
+        table = self._weight("embeddings.word_embeddings.weight")
+        if table.shape != (len(table), self._hidden):
+            raise ConfigurationError(
+                f"{self._file}: word embeddings of shape {list(table.shape)}, and config.json has hidden_size"
+                f" {self._hidden}: take both from the same model"
+            )
+        return Bert(graph, table, self._weights)
 
     def _weight(self, name: str) -> NDArray[np.float32]:
         for known in (name, f"bert.{name}"):
@@ -145,8 +163,13 @@ class _Graph:
         """Word + position + the one token type of single texts."""
         axis = _constant(0, np.int64)
         length = op.gather(op.shape_of(words), _integers(1), axis)
-        table = _shared(self._weight("embeddings.position_embeddings.weight"))
-        positions = op.slice(table, _integers(0), length, _integers(1), _integers(0))
+        table = self._weight("embeddings.position_embeddings.weight")
+        if len(table) < self._model.longest:
+            raise ConfigurationError(
+                f"{self._model.folder}: texts may have {self._model.longest} tokens, and model.safetensors"
+                f" has {len(table)} positions: write a lower max_seq_length into sentence_bert_config.json"
+            )
+        positions = op.slice(_shared(table), _integers(0), length, _integers(1), _integers(0))
         kind = _shared(self._weight("embeddings.token_type_embeddings.weight")[0])
         return self._norm(op.add(op.add(words, op.unsqueeze(positions, axis)), kind), "embeddings.LayerNorm")
 

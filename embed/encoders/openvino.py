@@ -52,6 +52,12 @@ class OpenVinoModel:
         self.prefixes = model.prefixes
         self.tokenizer = _tokenizer(model.folder / "tokenizer.json")
         self.bert = build_graph(model)
+        known, highest = len(self.bert.words), _highest_id(self.tokenizer)
+        if highest >= known:
+            raise ConfigurationError(
+                f"{model.folder}: tokenizer.json has tokens up to number {highest}, and model.safetensors has"
+                f" embeddings of {known}, from 0 on: take both from the same model"
+            )
         self.dimensions = int(model.config["hidden_size"])
         marks = int(self.tokenizer.num_special_tokens_to_add(False))
         prefixes = self.tokenizer.encode_batch_fast(list(model.prefixes.values()), add_special_tokens=False)
@@ -206,6 +212,11 @@ def _tokenizer(file: Path) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
+
+
+def _highest_id(tokenizer: Tokenizer) -> int:
+    """Of the vocabulary with what was added to it, and of the marks around each text."""
+    return max([*tokenizer.get_vocab(with_added_tokens=True).values(), *tokenizer.encode("").ids], default=-1)
 
 
 def _fingerprint(model: ModelFolder, precision: Precision) -> str:

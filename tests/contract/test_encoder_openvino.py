@@ -76,6 +76,40 @@ def test_openvino_refuses_weights_that_do_not_fit(tmp_path: Path) -> None:
         OpenVinoModel.load(altered(tmp_path, "config.json", {"num_hidden_layers": 7}))
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"hidden_size": 385},
+        {"hidden_size": 0},
+        {"hidden_size": "many"},
+        {"num_attention_heads": 7},
+        {"num_attention_heads": 0},
+        {"layer_norm_eps": "small"},
+    ],
+    ids=str,
+)
+def test_openvino_refuses_a_config_that_does_not_fit_its_weights(
+    tmp_path: Path, value: dict[str, Any]
+) -> None:
+    with pytest.raises(ConfigurationError, match="config"):
+        OpenVinoModel.load(altered(tmp_path, "config.json", value)).encoder(1)
+
+
+def test_openvino_refuses_texts_that_are_longer_than_its_positions(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"1024 tokens.* 512 positions"):
+        OpenVinoModel.load(altered(tmp_path, "sentence_bert_config.json", {"max_seq_length": 1024}))
+
+
+@pytest.mark.parametrize("special", [False, True])
+def test_openvino_refuses_a_tokenizer_with_more_words_than_the_model(tmp_path: Path, special: bool) -> None:
+    before = json.loads((resolve_model(MINILM) / "tokenizer.json").read_bytes())
+    fields = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    added = {"id": 30522, "content": "[ORDER]", "special": special, **fields}
+    folder = altered(tmp_path, "tokenizer.json", {"added_tokens": [*before["added_tokens"], added]})
+    with pytest.raises(ConfigurationError, match=r"tokenizer\.json.* 30522.*model\.safetensors"):
+        OpenVinoModel.load(folder)
+
+
 def test_openvino_puts_prompts_before_texts_and_counts_them_off(
     tmp_path: Path, openvino: OpenVinoModel
 ) -> None:
