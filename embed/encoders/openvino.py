@@ -123,6 +123,7 @@ class OpenVinoTextEncoder:
                     f"text {place} has {tokens} tokens; the encoder takes {self.max_tokens}: cut it shorter"
                 )
         vectors = np.empty((len(rows), self.dimensions), np.float32)
+        self._model.bert.weights.require_unchanged()
 
         def fill(request: Any, batch: list[int]) -> None:
             vectors[batch] = self._infer(request, [rows[place] for place in batch])
@@ -137,6 +138,7 @@ class OpenVinoTextEncoder:
                 half = -(-sum(padded) // _LANES) if alone else self._budget  # both lanes have something to do
                 # The longest first: then the lanes end at nearly the same time.
                 self._lanes.run(fill, [*batches(padded, min(self._budget, half))][::-1])
+        self._model.bert.weights.require_unchanged()  # while they were looked up, too
         return vectors
 
     def close(self) -> None:

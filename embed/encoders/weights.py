@@ -6,6 +6,8 @@ header, the header with each tensor's dtype, shape and place, and the tensors' b
 
 import json
 import mmap
+import os
+import weakref
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,12 +26,15 @@ class Weights:
     """Tensors by name, as float32. What the file holds as float32 is a view of it: read where it is touched.
 
     Their memory is this object's: keep it as long as they are used. ConfigurationError for a file that is no
-    such one.
+    such one. The file may be removed or replaced by renaming; what is written into it is seen in the tensors.
     """
 
     def __init__(self, file: Path) -> None:
         self._file = file
         with self._border(), file.open("rb") as opened:
+            self._descriptor = os.dup(opened.fileno())
+            weakref.finalize(self, os.close, self._descriptor)
+            self._facts = self._now()
             # Private and writable, as OpenVINO wants memory that it shares; nobody writes.
             self._map = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_COPY)
             self._start = _PREFIX + int.from_bytes(self._map[:_PREFIX], "little")
@@ -53,10 +58,22 @@ class Weights:
             self._converted[name] = wide if said["dtype"] == "BF16" else found.astype(np.float32)
         return self._converted[name]
 
+    def require_unchanged(self) -> None:
+        """Raises ConfigurationError if the file was written into since it was opened. Takes a microsecond."""
+        if self._now() != self._facts:
+            raise ConfigurationError(
+                f"{self._file}: was written over while it was in use: start again, and put a new model into a"
+                " folder of its own"
+            )
+
     def release(self) -> None:
         """Let go of the memory of what was read so far; touched again, it is read again."""
         if hasattr(mmap, "MADV_DONTNEED"):  # POSIX
             self._map.madvise(mmap.MADV_DONTNEED)
+
+    def _now(self) -> tuple[int, int]:
+        facts = os.fstat(self._descriptor)
+        return facts.st_size, facts.st_mtime_ns
 
     @contextmanager
     def _border(self) -> Iterator[None]:

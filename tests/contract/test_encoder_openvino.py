@@ -1,8 +1,10 @@
 """The model on OpenVINO: the published cosines, its precisions, its folder, and what it refuses."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from core.errors import ConfigurationError, LimitError
 from embed.encoder import Encoder
 from embed.encoders.model_folder import resolve_model
-from embed.encoders.openvino import OpenVinoModel, batches
+from embed.encoders.openvino import OpenVinoModel, OpenVinoTextEncoder, batches
 from tests.contract.encoder_world import MINILM, TEXTS
 
 # Cosines of TEXTS' first five with each other, upper triangle by rows: all-MiniLM-L6-v2 by
@@ -124,6 +126,62 @@ def test_openvino_puts_prompts_before_texts_and_counts_them_off(
     made.encode(["tent " * 250], kind="query")
     with pytest.raises(LimitError, match="text 0 has 251 tokens; the encoder takes 250"):
         made.encode(["tent " * 251], kind="query")
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> OpenVinoModel:
+    """The packaged model from a file of its own, which was written a day ago."""
+    folder = altered(tmp_path, "config.json", {})
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    os.utime(file, (time.time() - 86_400,) * 2)
+    return OpenVinoModel.load(folder)
+
+
+def zeroed(file: Path) -> bytes:
+    """Another model in the same format."""
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    return content[:start] + bytes(len(content) - start)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_openvino_gives_no_vectors_of_a_model_that_was_written_over_its_own(
+    own: OpenVinoModel, tmp_path: Path, threads: int
+) -> None:
+    made = own.encoder(threads)
+    made.encode(TEXTS, kind="document")
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(zeroed(file))
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match=r"model\.safetensors.*start again.*folder of its own"):
+            made.encode(TEXTS, kind="document")
+    made.close()
+
+
+def test_openvino_gives_no_vectors_while_its_model_is_written_over(
+    own: OpenVinoModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, file = own.encoder(1), tmp_path / "model.safetensors"
+    infer = OpenVinoTextEncoder._infer
+
+    def written_over(self: OpenVinoTextEncoder, request: Any, rows: Any) -> Any:
+        file.write_bytes(zeroed(file))
+        return infer(self, request, rows)
+
+    monkeypatch.setattr(OpenVinoTextEncoder, "_infer", written_over)
+    with pytest.raises(ConfigurationError, match="start again"):
+        made.encode(TEXTS[:1], kind="document")
+
+
+def test_openvino_goes_on_where_its_model_is_replaced_by_renaming(own: OpenVinoModel, tmp_path: Path) -> None:
+    made, file = own.encoder(1), tmp_path / "model.safetensors"
+    before = made.encode(TEXTS, kind="document")
+    (tmp_path / "new").write_bytes(zeroed(file))
+    (tmp_path / "new").replace(file)
+    assert np.array_equal(made.encode(TEXTS, kind="document"), before)
 
 
 def test_openvino_brings_no_reporting_and_no_torch() -> None:

@@ -1,6 +1,7 @@
 """Tensors of a safetensors file, as the format's page describes it."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,17 @@ def test_what_was_released_is_read_again(tmp_path: Path) -> None:
     views = [found["F32"], found["F16"]]
     found.release()
     assert all(np.array_equal(view, VALUES) for view in views)
+
+
+def test_a_file_that_is_written_into_is_told_from_one_that_is_replaced(tmp_path: Path) -> None:
+    found = Weights(write(tmp_path / "w", "F32"))
+    found.require_unchanged()
+    write(tmp_path / "new", "F16").replace(tmp_path / "w")
+    found.require_unchanged()
+    found = Weights(tmp_path / "w")
+    os.utime(tmp_path / "w", (1, 1))
+    with pytest.raises(ConfigurationError, match="written over"):
+        found.require_unchanged()
 
 
 @pytest.mark.parametrize(
