@@ -36,6 +36,11 @@ class Encoder(Protocol):
         """Most tokens of one text, as `count` counts: the model's own marks are already taken off."""
         ...
 
+    @property
+    def batch_size(self) -> int:
+        """Texts of one call in the background: few, as an edit waits behind it, and enough for its costs."""
+        ...
+
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without the model's own marks. Texts that end at white space add up."""
         ...
@@ -52,6 +57,7 @@ class HashingEncoder:
     """The twin: a bag of hashed words. The same words give the same direction, in every process."""
 
     max_tokens = 254
+    batch_size = 4
 
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions

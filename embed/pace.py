@@ -19,9 +19,6 @@ from core.errors import TransientError
 from embed.encoder import Encoder, Kind
 from embed.model import Vector
 
-PIECE: Final = 4
-"""Texts of one call of the encoder in the background."""
-
 BEGUN: Final = 2
 """Calls at a time while nothing is waited for, so that the encoder always has the next one: a live edit waits
 for so many."""
@@ -186,13 +183,13 @@ class Turns:
 class PacedEncoder:
     """An encoder for one generation, which counts, and in the background works in small pieces.
 
-    A piece is of texts of similar length, so that none is padded much.
+    A piece is `batch_size` texts of similar length, so that none is padded much.
     """
 
     def __init__(self, inner: Encoder, turns: Turns, spent: Spent) -> None:
         self._inner, self._turns, self._spent = inner, turns, spent
         self.fingerprint, self.dimensions = inner.fingerprint, inner.dimensions
-        self.max_tokens = inner.max_tokens
+        self.max_tokens, self.batch_size = inner.max_tokens, inner.batch_size
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return self._inner.count(texts)
@@ -214,7 +211,7 @@ class PacedEncoder:
             began = time.monotonic()
             while at < len(order) or begun:
                 while at < len(order) and len(begun) < (1 if self._turns.pressed() else BEGUN):
-                    piece = order[at : at + PIECE] if self._turns.background() else order[at:]
+                    piece = order[at : at + self.batch_size] if self._turns.background() else order[at:]
                     asked = [texts[place] for place in piece]
                     begun.append((piece, threads.submit(self._inner.encode, asked, kind=kind)))
                     at += len(piece)

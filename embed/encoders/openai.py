@@ -34,6 +34,8 @@ class OpenAITextEncoder:
     weights change. The dimensions are checked at each call.
     """
 
+    batch_size = _BATCH
+
     def __init__(self, settings: OpenAIEncoder) -> None:
         import openai  # noqa: PLC0415 - takes a second, and only this encoder needs it
 

@@ -37,6 +37,9 @@ _TOKENS_PER_THREAD: Final = 512
 _MOST_TOKENS: Final = 8192
 """Padded tokens of one batch: more gained nothing, and each costs some 20 KB while it runs."""
 
+_BATCH: Final = 4
+"""Texts of one call in the background: an edit waits some milliseconds for them."""
+
 # One thread tokenizes: it costs some percent of encoding, and the tokenizers' own threads would
 # take cores from questions, and warn at each fork. The operator's own choice wins.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -92,6 +95,8 @@ class OpenVinoTextEncoder:
     May be called from several threads; the GIL is free while the model computes. In bf16 a text's vector
     depends slightly on the batch (cosine at least 0.9999): compare texts, never vectors.
     """
+
+    batch_size = _BATCH
 
     def __init__(self, model: OpenVinoModel, threads: int) -> None:
         self._model = model

@@ -19,6 +19,8 @@ _DECIDES: Final = {".json", ".safetensors", ".bin", ".txt", ".model"}
 """Suffixes of the files that decide a vector: configuration, weights, vocabularies."""
 
 _BATCH: Final = 32
+_BATCH_ON_CPU: Final = 4
+"""Where an edit would wait about a second for twice 32 texts."""
 
 
 class SentenceTransformersTextEncoder:
@@ -49,6 +51,7 @@ class SentenceTransformersTextEncoder:
         if dimensions is None or longest is None:
             raise ConfigurationError(f"encoder.model: {folder} does not say its dimensions or longest text")
         self.dimensions = int(dimensions)
+        self.batch_size = _BATCH_ON_CPU if str(self._model.device) == "cpu" else _BATCH
         self._prefixes: dict[Kind, str] = {
             "query": self._prefix("query"),
             "document": self._prefix("document", "passage", "corpus"),

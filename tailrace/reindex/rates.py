@@ -52,7 +52,7 @@ class _Free:
         self._vectors = np.random.default_rng(1).standard_normal((64, real.dimensions), np.float32)
         self._vectors /= np.linalg.norm(self._vectors, axis=1, keepdims=True)
         self.fingerprint, self.dimensions = real.fingerprint, real.dimensions
-        self.max_tokens, self.count = real.max_tokens, real.count
+        self.max_tokens, self.batch_size, self.count = real.max_tokens, real.batch_size, real.count
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:  # noqa: ARG002 - the seam's
         return np.resize(self._vectors, (len(texts), self.dimensions))

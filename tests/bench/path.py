@@ -120,7 +120,8 @@ class RecordingEncoder:
     def __init__(self, inner: Encoder) -> None:
         self._inner = inner
         self.fingerprint, self.dimensions = inner.fingerprint, inner.dimensions
-        self.max_tokens, self.count, self.close = inner.max_tokens, inner.count, inner.close
+        self.max_tokens, self.batch_size = inner.max_tokens, inner.batch_size
+        self.count, self.close = inner.count, inner.close
         self.calls: list[list[str]] = []
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:

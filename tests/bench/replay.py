@@ -34,7 +34,8 @@ class Cheap:
     def __init__(self, real: Encoder) -> None:
         self._hashing = HashingEncoder(real.dimensions)
         self.fingerprint, self.dimensions = real.fingerprint, real.dimensions
-        self.max_tokens, self.count, self.close = real.max_tokens, real.count, real.close
+        self.max_tokens, self.batch_size = real.max_tokens, real.batch_size
+        self.count, self.close = real.count, real.close
         self.embedded = 0
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from core.errors import ConfigurationError, PermanentError, TransientError
 from embed.encoders.openai import parse_vectors
+from embed.pace import PacedEncoder, Spent, Turns
 from tests.contract.encoder_world import Endpoint, client_of, serving, settings
 
 
@@ -76,6 +77,13 @@ def test_openai_asks_in_small_batches(endpoint: Endpoint) -> None:
     with client_of(endpoint.url) as made:
         assert made.encode([f"text {number}" for number in range(70)], kind="document").shape == (70, 64)
     assert [len(asked["input"]) for asked in endpoint.asked] == [32, 32, 6]
+
+
+def test_openai_work_in_the_background_comes_in_whole_requests(endpoint: Endpoint) -> None:
+    with client_of(endpoint.url) as made:
+        paced = PacedEncoder(made, Turns(background=lambda: True), Spent())
+        assert paced.encode([f"text {number}" for number in range(70)], kind="document").shape == (70, 64)
+    assert sorted(len(asked["input"]) for asked in endpoint.asked) == [6, 32, 32]
 
 
 def test_openai_a_key_meant_for_another_server_is_not_sent(

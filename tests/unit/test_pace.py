@@ -11,7 +11,9 @@ import pytest
 from core.errors import TransientError
 from embed.encoder import HashingEncoder, Kind
 from embed.model import Vector
-from embed.pace import BEGUN, PIECE, Pace, PacedEncoder, Priority, Spent, Turns
+from embed.pace import BEGUN, Pace, PacedEncoder, Priority, Spent, Turns
+
+PIECE = HashingEncoder.batch_size
 
 
 class Recorder(HashingEncoder):
@@ -61,6 +63,15 @@ def test_the_background_works_in_small_pieces_of_like_length_and_loses_no_order(
     assert lengths == sorted(lengths)
     assert (spent.texts, spent.tokens) == (len(TEXTS), sum(lengths))
     assert encoder.encode([], kind="document").shape == (0, 8)
+
+
+def test_the_encoder_says_how_large_a_piece_is() -> None:
+    inner = Recorder()
+    inner.batch_size = 32
+    encoder, _, _ = paced(inner, pace=Pace(share=1.0))
+    assert encoder.batch_size == 32
+    encoder.encode([*TEXTS, *TEXTS], kind="document")
+    assert [len(call) for call in inner.calls] == [32, 32, 32, 4]
 
 
 def test_the_encoder_has_the_next_piece_before_it_is_done_with_one() -> None:
