@@ -1,6 +1,5 @@
 """Infer requests of one compiled model, and who may use which."""
 
-import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -13,35 +12,28 @@ from typing import Any, TypeAlias
 from core.errors import TransientError
 
 _Part: TypeAlias = tuple["Future[None]", Callable[[Any, list[int]], None], list[int]]
-_Waiting: TypeAlias = "PriorityQueue[tuple[float, int, _Part | None]]"
+_Waiting: TypeAlias = "PriorityQueue[tuple[int, int, _Part]]"
+_Calls: TypeAlias = "SimpleQueue[bool]"
 
 
-class Requests:
-    """Infer requests, each for one caller at a time. Thread-safe."""
+class Request:
+    """An infer request, for one caller at a time. Thread-safe."""
 
-    def __init__(self, requests: Sequence[Any]) -> None:
-        self._count = len(requests)
-        self._free: SimpleQueue[Any] = SimpleQueue()
-        for request in requests:
-            self._free.put(request)
+    def __init__(self, request: Any) -> None:
+        self._request, self._turn = request, threading.Lock()
 
     @contextmanager
-    def one(self) -> Iterator[Any]:
-        """One that is free, waiting for it. TransientError once they are closed."""
-        request = self._free.get()
-        try:
-            if request is None:
-                raise TransientError("the encoder is closed: its process ends")
-            yield request
-        finally:
-            self._free.put(request)
+    def held(self) -> Iterator[Any]:
+        """Waits for who has it. TransientError once it is closed."""
+        with self._turn:
+            if self._request is None:
+                raise _closed()
+            yield self._request
 
     def close(self) -> None:
-        """Wait for who uses them, and let them go."""
-        for _ in range(self._count):
-            self._free.get()
-        self._count = 0
-        self._free.put(None)
+        """Wait for who has it, and let it go."""
+        with self._turn:
+            self._request = None
 
 
 class Lanes:
@@ -53,26 +45,39 @@ class Lanes:
     def __init__(self, requests: Sequence[Any]) -> None:
         self._waiting: _Waiting = PriorityQueue()
         self._arrivals = count()
+        # Beside the parts: nothing else may be put from where the collector of garbage has broken in.
+        self._calls: _Calls = SimpleQueue()
+        self._lock = threading.Lock()
         # The threads know nothing of this object: nobody closes an encoder that was only looked at, and its
         # requests, some hundred megabytes with their model, must go with it.
-        self._threads = [
-            threading.Thread(target=_serve, args=(self._waiting, one), name="openvino-lane", daemon=True)
+        threads = [
+            threading.Thread(
+                target=_serve, args=(self._calls, self._waiting, one), name="openvino-lane", daemon=True
+            )
             for one in requests
         ]
-        for thread in self._threads:
+        for thread in threads:
             thread.start()
-        self._end = weakref.finalize(self, _end, self._waiting, len(requests))
+        # At the interpreter's end as well: a lane that comes back from OpenVINO after it would abort.
+        self._end = weakref.finalize(self, _end, self._calls, threads)
 
     def run(self, work: Callable[[Any, list[int]], None], parts: Sequence[list[int]]) -> None:
-        """`work` with a request and each part. Raises what one raises, when none is left."""
+        """`work` with a request and each part. Raises what one raises, when none is left.
+
+        TransientError once they are closed. Interrupted, it leaves no part behind either.
+        """
         running: list[Future[None]] = []
-        for part in parts:
-            running.append(Future())
-            self._waiting.put((len(parts), next(self._arrivals), (running[-1], work, part)))
-        wait(running, return_when=FIRST_EXCEPTION)
-        for one in running:
-            one.cancel()
-        wait(running)
+        try:
+            with self._lock:
+                if not self._end.alive:
+                    raise _closed()
+                for part in parts:
+                    running.append(Future())
+                    self._waiting.put((len(parts), next(self._arrivals), (running[-1], work, part)))
+                    self._calls.put(True)
+            wait(running, return_when=FIRST_EXCEPTION)
+        finally:
+            wait([one for one in running if not one.cancel()])
         for one in running:
             if not one.cancelled():
                 one.result()
@@ -83,15 +88,14 @@ class Lanes:
         return self._waiting.qsize()
 
     def close(self) -> None:
-        """Wait for what is under way, and let go. Nothing may be run afterwards."""
-        self._end()
-        for thread in self._threads:
-            thread.join()
+        """Wait for what was asked for, and let go. Later calls are refused."""
+        with self._lock:
+            self._end()
 
 
-def _serve(waiting: "_Waiting", request: Any) -> None:
-    while (taken := waiting.get()[2]) is not None:
-        done, work, part = taken
+def _serve(calls: "_Calls", waiting: "_Waiting", request: Any) -> None:
+    while calls.get():
+        done, work, part = waiting.get()[2]
         if done.set_running_or_notify_cancel():
             try:
                 work(request, part)
@@ -99,12 +103,19 @@ def _serve(waiting: "_Waiting", request: Any) -> None:
                 done.set_exception(error)
             else:
                 done.set_result(None)
-        del taken, done, work, part  # what was worked on must not wait for the next part
+        del done, work, part  # what was worked on must not wait for the next part
 
 
-def _end(waiting: "_Waiting", threads: int) -> None:
-    for number in range(threads):
-        waiting.put((math.inf, number, None))
+def _end(calls: "_Calls", threads: Sequence[threading.Thread]) -> None:
+    for _ in threads:
+        calls.put(False)
+    if threading.current_thread() not in threads:  # a lane may be who drops the encoder
+        for thread in threads:
+            thread.join()
+
+
+def _closed() -> TransientError:
+    return TransientError("the encoder is closed: its process ends")
 
 
 class Callers:

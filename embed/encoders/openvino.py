@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
 from embed.encoder import Kind
 from embed.encoders.bert_graph import build_graph, compile_graph, has_bf16, require_bert
-from embed.encoders.lanes import Callers, Lanes, Requests
+from embed.encoders.lanes import Callers, Lanes, Request
 from embed.encoders.model_folder import ModelFolder, read_json, resolve_model
 from embed.encoders.token_counts import WordCounts, adds_up
 from embed.model import Vector
@@ -107,7 +107,7 @@ class OpenVinoTextEncoder:
         self._budget = min(threads // lanes * _TOKENS_PER_THREAD, _MOST_TOKENS)
         self._counts = WordCounts(self._tokens) if adds_up(model.tokenizer) else self._tokens
         self._callers = Callers()
-        self._whole = Requests(self._compiled(threads, 1))
+        self._whole = Request(self._compiled(threads, 1)[0])
         self._lanes = Lanes(self._compiled(threads, lanes)) if lanes > 1 else None
         model.bert.weights.release()
 
@@ -137,7 +137,7 @@ class OpenVinoTextEncoder:
         with self._callers.entered() as alone:
             if self._lanes is None or (alone and len(rows) == 1):
                 for batch in batches(padded, self._budget):
-                    with self._whole.one() as request:
+                    with self._whole.held() as request:
                         fill(request, batch)
             else:
                 half = -(-sum(padded) // _LANES) if alone else self._budget  # both lanes have something to do

@@ -1,14 +1,19 @@
 """Who may use an infer request, and what becomes of the parts of a call."""
 
 import gc
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import wait
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from core.errors import TransientError
-from embed.encoders.lanes import Callers, Lanes, Requests
+from embed.encoders.lanes import Callers, Lanes, Request
 
 
 def test_each_request_has_one_user_at_a_time_and_every_part_is_done() -> None:
@@ -72,15 +77,107 @@ def test_a_small_call_goes_before_what_is_left_of_a_large_one() -> None:
     assert done == [0, 100, 1, 2, 3, 4]
 
 
-def test_closed_requests_refuse_whoever_comes() -> None:
-    requests = Requests(["one"])
-    with requests.one() as request:
-        assert request == "one"
-    requests.close()
+def test_a_closed_request_refuses_whoever_comes() -> None:
+    request = Request("one")
+    with request.held() as held:
+        assert held == "one"
+    request.close()
     for _ in range(2):
-        with pytest.raises(TransientError, match="closed"), requests.one():
+        with pytest.raises(TransientError, match="closed"), request.held():
             pass
-    requests.close()
+    request.close()
+
+
+def test_closed_lanes_refuse_whoever_comes() -> None:
+    lanes = Lanes(["one", "two"])
+    lanes.close()
+    for parts in ([[1], [2]], []):
+        with pytest.raises(TransientError, match="closed"):
+            lanes.run(lambda *_: None, parts)
+    lanes.close()
+
+
+@pytest.mark.parametrize("number", [0, 1, 25, 49])
+def test_a_call_that_meets_the_end_is_done_or_refused(number: int) -> None:
+    lanes, done, refused = Lanes(["one", "two"]), list[int](), list[TransientError]()
+    begun = threading.Event()
+
+    class Parts(list[list[int]]):
+        def __iter__(self) -> Iterator[list[int]]:
+            for place in range(50):
+                if place == number:
+                    begun.set()
+                    time.sleep(0.02)  # the end comes meanwhile
+                yield [place]
+
+    def run() -> None:
+        try:
+            lanes.run(lambda _, part: done.extend(part), Parts([[]] * 50))
+        except TransientError as error:
+            refused.append(error)
+
+    call = threading.Thread(target=run, daemon=True)
+    call.start()
+    assert begun.wait(10)
+    lanes.close()
+    call.join(10)
+    assert not call.is_alive()
+    assert refused or sorted(done) == list(range(50))
+
+
+def test_an_interrupted_call_leaves_no_part_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    lanes, begun, done = Lanes(["one"]), threading.Event(), list[int]()
+    waits = 0
+
+    def interrupted(*said: Any, **named: Any) -> Any:
+        nonlocal waits
+        waits += 1
+        if waits == 1:
+            assert begun.wait(10)
+            raise KeyboardInterrupt
+        return wait(*said, **named)
+
+    def work(_: Any, part: list[int]) -> None:
+        begun.set()
+        time.sleep(0.02)
+        done.extend(part)
+
+    monkeypatch.setattr("embed.encoders.lanes.wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lanes.run(work, [[number] for number in range(50)])
+    assert done == [0], "what had begun is over, and nothing else begins"
+    lanes.run(work, [[7000]])
+    assert done == [0, 7000]
+    lanes.close()
+
+
+@pytest.mark.parametrize("interrupt", [True, False])
+def test_no_lane_is_at_work_when_the_interpreter_ends(tmp_path: Path, interrupt: bool) -> None:
+    program = """
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from pathlib import Path
+from embed.encoders.lanes import Lanes
+begun = threading.Event()
+def work(request, part):
+    begun.set()
+    time.sleep(0.3)
+    Path(sys.argv[1]).write_text("over")
+lanes = Lanes(["one", "two"])
+if sys.argv[2] == "True":
+    main = threading.main_thread().ident
+    threading.Thread(target=lambda: begun.wait(10) and signal.pthread_kill(main, signal.SIGINT)).start()
+    try:
+        lanes.run(work, [[n] for n in range(4)])
+    except KeyboardInterrupt:
+        pass
+else:
+    threading.Thread(target=lanes.run, args=(work, [[1]]), daemon=True).start()
+    begun.wait(10)
+"""
+    file = tmp_path / "done"
+    subprocess.run([sys.executable, "-c", program, str(file), str(interrupt)], check=True, timeout=20)
+    assert file.read_text() == "over"
 
 
 def test_callers_know_whether_they_are_alone() -> None:
