@@ -49,7 +49,7 @@ def build_index(settings: object) -> Index:
 
 
 def load_encoders(settings: object) -> Encoders:
-    """The encoders that `encoder:` names; with OpenVINO both share one set of weights."""
+    """The encoders that `encoder:` names; with OpenVINO both share tokenizer and word embeddings."""
     if isinstance(settings, OpenVinoEncoder):
         from embed.encoders.openvino import OpenVinoModel  # noqa: PLC0415 - see above
 

@@ -1,9 +1,11 @@
 """BERT sentence encoders on the CPU, through OpenVINO: no torch, no download, no model server.
 
-A model is loaded once and gives several encoders, which share its weights: one with all cores
-for documents and one with a single thread for questions, so that a question never waits behind
-a batch. A word of more than 100 characters is one unknown token (the tokenizer's rule): its
-letters are not in the vector, though they are in the index's text.
+A model is loaded once and gives several encoders: one with all cores for documents and one with a
+single thread for questions, so that a question never waits behind a batch. They share the tokenizer
+and the word embeddings; of the other weights each compiled model has a copy of its own.
+
+A word of more than 100 characters is one unknown token (the tokenizer's rule): its letters are not
+in the vector, though they are in the index's text.
 """
 
 import os

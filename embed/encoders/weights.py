@@ -67,7 +67,10 @@ class Weights:
             )
 
     def release(self) -> None:
-        """Let go of the memory of what was read so far; touched again, it is read again."""
+        """Let go of the memory of what was read so far; touched again, it is read again.
+
+        What was converted stays.
+        """
         if hasattr(mmap, "MADV_DONTNEED"):  # POSIX
             self._map.madvise(mmap.MADV_DONTNEED)
 

@@ -48,7 +48,6 @@ DOORS = {
     ),
     "openvino": ("embed/encoders/",),
     "tokenizers": ("embed/encoders/",),
-    "safetensors": ("embed/encoders/",),
     "sentence_transformers": ("embed/encoders/sentence_transformers.py",),
     "langchain_text_splitters": ("embed/cutter.py",),
     "jinja2": ("connectors/values.py", "embed/render.py", "serve/prompt.py"),
