@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from core.clock import Clock, SystemClock
 from core.errors import TransientError
 from embed.encoder import Encoder, Kind
 from embed.model import Vector
@@ -101,12 +102,15 @@ class Turns:
         pace: Callable[[], Pace] = Pace,
         background: Callable[[], bool] = lambda: False,
         wished: Callable[[], bool] = lambda: False,
+        clock: Clock | None = None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._priority, self.background = priority or Priority(), background
         self._recorded, self._wished = pace, wished
         self._wanted: Callable[[], bool] = lambda: True
         self._one = Lock()
-        self._since = self._due = time.monotonic()
+        self._clock, self._sleep = clock or SystemClock(), sleep
+        self._since = self._due = self._clock.monotonic()
         self._patience = 0.0
 
     @property
@@ -117,7 +121,7 @@ class Turns:
     @contextmanager
     def batch(self, wanted: Callable[[], bool]) -> Iterator[None]:
         """Around a batch. `wanted`, asked from the thread that works, tells when to break off."""
-        self._wanted, self._since = wanted, time.monotonic()
+        self._wanted, self._since = wanted, self._clock.monotonic()
         self._due = max(self._due, self._since)
         with nullcontext() if self.background() else self._priority.held():
             yield
@@ -132,12 +136,12 @@ class Turns:
         Raises TransientError in the background if the batch is no longer wanted: it can be done again.
         """
         with self._one:
-            began = time.monotonic()
+            began = self._clock.monotonic()
             worked, self._since = began - self._since, began
             self._patience = min(self._patience + worked * (1 / LEAST_SHARE - 1), PATIENCE_SECONDS)
             for live in (True, False):  # first behind live work, then as slowly as asked for
                 while self._goes_on():
-                    now = time.monotonic()
+                    now = self._clock.monotonic()
                     if live:
                         wished = worked * (1 / WISHED_SHARE - 1)
                         left = began + (wished if self._wished() else self._patience) - now
@@ -149,12 +153,12 @@ class Turns:
                     if live and self._priority.wait(min(left, LOOK_SECONDS)):
                         break
                     if not live:
-                        time.sleep(min(left, LOOK_SECONDS))
+                        self._sleep(min(left, LOOK_SECONDS))
                 if live:
-                    self._patience = max(0.0, self._patience - (time.monotonic() - began))
+                    self._patience = max(0.0, self._patience - (self._clock.monotonic() - began))
             if texts:
                 self._due = max(began, self._next(texts))
-            self._since = time.monotonic()
+            self._since = self._clock.monotonic()
 
     def _goes_on(self) -> bool:
         """Whether there is a reason to wait; the work itself may have lost its own.

@@ -1,19 +1,23 @@
 """Background work gives way to live work, keeps to its pace, and is never starved."""
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
+from time import sleep
 
 import numpy as np
 import pytest
 
+from core.clock import FixedClock
 from core.errors import TransientError
 from embed.encoder import HashingEncoder, Kind
 from embed.model import Vector
 from embed.pace import BEGUN, Pace, PacedEncoder, Priority, Spent, Turns
 
+LOOK_SECONDS = 0.1
 PIECE = HashingEncoder.batch_size
+STEP = 0.001
+"""Of a wait for live work, in seconds."""
 
 
 class Recorder(HashingEncoder):
@@ -33,23 +37,62 @@ class Recorder(HashingEncoder):
 TEXTS = [" ".join(["word"] * (1 + n * 7 % 23)) + f" {n}" for n in range(50)]
 
 
+class Time:
+    """Passes where somebody works or waits, and nowhere else. What is planned happens meanwhile."""
+
+    def __init__(self) -> None:
+        self.clock = FixedClock(0)
+        self._planned: list[tuple[float, Callable[[], object]]] = []
+
+    @property
+    def now(self) -> float:
+        return self.clock.monotonic()
+
+    def plan(self, at: float, act: Callable[[], object]) -> None:
+        self._planned.append((at, act))
+
+    def go_on(self, seconds: float) -> None:
+        self.clock.advance(max(seconds, 1e-9))  # less would vanish in rounding, and a wait never end
+        due = [act for at, act in self._planned if at <= self.now]
+        self._planned = [one for one in self._planned if one[0] > self.now]
+        for act in due:
+            act()
+
+
+class Live(Priority):
+    """Whoever waits for it makes the time go on."""
+
+    def __init__(self, time: Time) -> None:
+        super().__init__()
+        self._time = time
+
+    def wait(self, most: float) -> bool:
+        end = self._time.now + most
+        while self.taken and self._time.now < end:
+            self._time.go_on(min(STEP, end - self._time.now))
+        return not self.taken
+
+    def begin(self, until: float) -> None:
+        """An edit from now on."""
+        edit = ExitStack()
+        edit.enter_context(self.held())
+        self._time.plan(until, edit.close)
+
+
 def paced(
     inner: HashingEncoder,
     *,
     priority: Priority | None = None,
     pace: Pace | None = None,
     background: Callable[[], bool] = lambda: True,
+    time: Time | None = None,
 ) -> tuple[PacedEncoder, Turns, Spent]:
-    turns, spent = Turns(priority, lambda: pace or Pace(), background), Spent()
+    spent = Spent()
+    if time is None:
+        turns = Turns(priority, lambda: pace or Pace(), background)
+    else:
+        turns = Turns(priority, lambda: pace or Pace(), background, clock=time.clock, sleep=time.go_on)
     return PacedEncoder(inner, turns, spent), turns, spent
-
-
-@contextmanager
-def spinning(seconds: float) -> Iterator[None]:
-    yield
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
 
 
 def test_the_background_works_in_small_pieces_of_like_length_and_loses_no_order() -> None:
@@ -63,6 +106,15 @@ def test_the_background_works_in_small_pieces_of_like_length_and_loses_no_order(
     assert lengths == sorted(lengths)
     assert (spent.texts, spent.tokens) == (len(TEXTS), sum(lengths))
     assert encoder.encode([], kind="document").shape == (0, 8)
+
+
+def test_the_longest_are_encoded_first() -> None:
+    inner = Recorder()
+    encoder, _, _ = paced(inner, pace=Pace(share=1.0))  # one piece at a time
+    encoder.encode(TEXTS, kind="document")
+    lengths = [len(text.split()) for call in inner.calls for text in call]
+    assert lengths == sorted(lengths, reverse=True)
+    assert [len(call) for call in inner.calls] == [*[PIECE] * (len(TEXTS) // PIECE), len(TEXTS) % PIECE]
 
 
 def test_the_encoder_says_how_large_a_piece_is() -> None:
@@ -91,7 +143,7 @@ def test_a_rest_is_one_of_the_whole_encoder() -> None:
         nonlocal at_work, most
         at_work += 1
         most = max(most, at_work)
-        time.sleep(0.005)
+        sleep(0.005)
         at_work -= 1
 
     for pace, held in ((Pace(share=0.9), False), (Pace(), True)):
@@ -121,112 +173,92 @@ def test_a_promotion_in_the_middle_ends_the_small_pieces() -> None:
 
 
 def test_live_work_goes_first() -> None:
-    priority, order, begun = Priority(), list[str](), threading.Event()
-    live = Turns(priority)
-
-    def background() -> None:
-        with turns.batch(lambda: True):
-            begun.set()
-            with spinning(0.1):
-                pass
-            turns.give_way()
-            order.append("background")
-
-    turns = Turns(priority, Pace, lambda: True)
-    thread = threading.Thread(target=background)
-    with live.batch(lambda: True):
-        thread.start()
-        assert begun.wait(5)
-        with spinning(0.15):
-            pass
-        order.append("live")
-    thread.join(5)
-    assert order == ["live", "background"]
+    time = Time()
+    live = Live(time)
+    turns = Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+    with turns.batch(lambda: True):
+        live.begin(until=0.15)
+        time.go_on(0.1)
+        turns.give_way()
+    assert 0.15 <= time.now <= 0.15 + STEP
 
 
-def share_taken(turns: Turns, pieces: int) -> float:
+def share_taken(turns: Turns, time: Time, pieces: int) -> float:
     """Of the time, by so many pieces of work."""
-    began, worked = time.monotonic(), 0.0
+    began = time.now
     for _ in range(pieces):
-        started = time.monotonic()
-        with spinning(0.02):
-            pass
-        worked += time.monotonic() - started
+        time.go_on(0.02)
         turns.give_way(1)
-    return worked / (time.monotonic() - began)
+    return pieces * 0.02 / (time.now - began)
 
 
 def test_constant_live_work_leaves_the_background_a_least_share() -> None:
-    priority = Priority()
-    turns = Turns(priority, Pace, lambda: True)
-    with priority.held(), turns.batch(lambda: True):
-        assert 0.2 < share_taken(turns, 6) < 0.36, "three tenths"
-
-
-def test_an_edit_has_all_to_itself_where_the_background_has_had_its_share() -> None:
-    priority = Priority()
-    turns = Turns(priority, Pace, lambda: True)
-    with turns.batch(lambda: True):
-        for _ in range(5):
-            with spinning(0.02):
-                pass
-            turns.give_way()
-        began = time.monotonic()
-        edit = threading.Timer(0.15, lambda: held.__exit__(None, None, None))
-        held = priority.held()
-        held.__enter__()
-        edit.start()
-        with spinning(0.005):
-            pass
-        turns.give_way()
-        assert 0.15 <= time.monotonic() - began < 1.0, "until the edit is done, and no longer"
-    edit.join()
-
-
-def test_what_is_to_answer_has_half_of_the_time_and_no_limit() -> None:
-    priority, wished = Priority(), threading.Event()
-    turns = Turns(priority, lambda: Pace(rate=0.1, share=0.01), lambda: True, wished.is_set)
-    timer = threading.Timer(0.2, wished.set)
-    with priority.held(), turns.batch(lambda: True):
-        timer.start()
-        began = time.monotonic()
-        with spinning(0.02):
-            pass
-        turns.give_way(1)
-        assert 0.2 <= time.monotonic() - began < 1.0, "it waited for the wish, and no longer"
-        assert 0.38 < share_taken(turns, 6) < 0.6, "half"
-    timer.join()
+    time = Time()
+    live = Live(time)
+    turns = Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+    with live.held(), turns.batch(lambda: True):
+        assert share_taken(turns, time, 6) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
-    ("pace", "least"), [(Pace(rate=50.0), 0.4), (Pace(share=0.2), 0.2), (Pace(rate=1e6, share=1.0), 0.0)]
+    ("pieces", "edit", "waited"),
+    [
+        (5, 0.15, 0.15),
+        (5, 10.0, (5 * 0.02 + 0.005) * 7 / 3),
+        (500, 10.0, 1.0),
+    ],
+    ids=["its end", "the share of before", "its patience"],
 )
-def test_a_pace_is_kept(pace: Pace, least: float) -> None:
-    def work() -> None:
-        with spinning(0.01):
-            pass
+def test_an_edit_has_all_to_itself_where_the_background_has_had_its_share(
+    pieces: int, edit: float, waited: float
+) -> None:
+    time = Time()
+    live = Live(time)
+    turns = Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+    with turns.batch(lambda: True):
+        for _ in range(pieces):
+            time.go_on(0.02)
+            turns.give_way()
+        live.begin(until=time.now + 0.005 + edit)
+        time.go_on(0.005)
+        began = time.now
+        turns.give_way()
+    assert time.now - began == pytest.approx(waited, abs=STEP)
 
-    inner = Recorder(work)
-    encoder, turns, _ = paced(inner, pace=pace)
-    began = time.monotonic()
+
+def test_what_is_to_answer_has_half_of_the_time_and_no_limit() -> None:
+    time, wished = Time(), threading.Event()
+    live, pace = Live(time), Pace(rate=0.1, share=0.01)
+    turns = Turns(live, lambda: pace, lambda: True, wished.is_set, time.clock, time.go_on)
+    time.plan(0.2, wished.set)
+    with live.held(), turns.batch(lambda: True):
+        time.go_on(0.02)
+        turns.give_way(1)
+        assert 0.2 <= time.now <= 0.2 + LOOK_SECONDS, "it waited for the wish, and no longer"
+        assert share_taken(turns, time, 6) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(
+    ("pace", "seconds"),
+    [(Pace(rate=50.0), 5 * PIECE / 50), (Pace(share=0.2), 5 * 0.01 / 0.2), (Pace(rate=1e6, share=1.0), 0.05)],
+)
+def test_a_pace_is_kept(pace: Pace, seconds: float) -> None:
+    time = Time()
+    encoder, turns, _ = paced(Recorder(lambda: time.go_on(0.01)), pace=pace, time=time)
     with turns.batch(lambda: True):
         encoder.encode(TEXTS[: 5 * PIECE], kind="document")
-    took = time.monotonic() - began
-    assert least <= took < least + 0.5
+    assert time.now == pytest.approx(seconds)
 
 
 def test_a_batch_that_is_no_longer_wanted_is_broken_off_in_its_rest() -> None:
-    encoder, turns, _ = paced(Recorder(), pace=Pace(rate=0.01))
-    wanted = threading.Event()
+    time, wanted = Time(), threading.Event()
     wanted.set()
-    timer = threading.Timer(0.2, wanted.clear)
-    timer.start()
-    began = time.monotonic()
+    time.plan(0.25, wanted.clear)
+    encoder, turns, _ = paced(Recorder(), pace=Pace(rate=0.01), time=time)
     with turns.batch(wanted.is_set), pytest.raises(TransientError, match="broken off"):
         encoder.encode(TEXTS, kind="document")
-    assert time.monotonic() - began < 2
-    assert time.monotonic() - turns.alive_at < 1, "one that rests shows that it lives"
-    timer.join()
+    assert 0.25 <= time.now <= 0.25 + LOOK_SECONDS
+    assert time.now - turns.alive_at <= LOOK_SECONDS * 1.001, "one that rests shows that it lives"
 
 
 def test_what_answers_is_never_broken_off() -> None:
