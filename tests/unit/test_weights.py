@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,8 @@ def test_every_kind_is_read_as_float32(tmp_path: Path) -> None:
 def test_what_was_released_is_read_again(tmp_path: Path) -> None:
     found = Weights(write(tmp_path / "w", "F32", "F16"))
     views = [found["F32"], found["F16"]]
+    if sys.platform == "linux":  # elsewhere memory that was written to may stay
+        views[0][:] = 0
     found.release()
     assert all(np.array_equal(view, VALUES) for view in views)
 
@@ -70,11 +73,10 @@ def test_another_file_is_refused_by_name(tmp_path: Path, content: bytes) -> None
         _ = Weights(file)["F32"]
 
 
-@pytest.mark.parametrize("kept", [1, 30], ids=["header", "tensor"])
-def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
+@pytest.mark.parametrize("kept", [slice(9), slice(-10)], ids=["header", "tensor"])
+def test_a_file_that_was_cut_short_is_refused(tmp_path: Path, kept: slice) -> None:
     file = write(tmp_path / "w", "F32")
-    whole = file.read_bytes()
-    file.write_bytes(whole[: 8 + kept] if kept == 1 else whole[: -kept + 20])
+    file.write_bytes(file.read_bytes()[kept])
     with pytest.raises(ConfigurationError, match="must be a safetensors file"):
         _ = Weights(file)["F32"]
 
