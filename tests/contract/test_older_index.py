@@ -11,10 +11,11 @@ from confluent_kafka import ConsumerGroupTopicPartitions
 from confluent_kafka import TopicPartition as Place
 from confluent_kafka.admin import AdminClient
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, FencedError
 from core.topics import index_group
 from embed.model import Covered
 from ingest.generations import Generation
+from ingest.older_index import Gap, gaps
 from ingest.topics_admin import TopicsAdmin
 from tailrace import rewind
 from tests.contract.reindex_world import APP, PARTITIONS, World, eventually, filled, in_world
@@ -144,9 +145,31 @@ def test_it_is_not_gone_on_with_beside_workers_that_have_read_further(
     in_world(test)
 
 
+def test_an_index_that_is_put_back_while_workers_run_ends_them_and_is_read_again() -> None:
+    async def test(world: World) -> None:
+        async with world.running() as run:
+            one = await filled(world, run, 40)
+            await acknowledged(world, one)
+            copy = copied(world, one)
+            await world.write(*[("u", n, f"edited {n}") for n in range(40)])
+            await eventually(lambda: world.holds(one), world.missing(one))
+            await acknowledged(world, one)
+            put_back(world, one, copy)
+            await world.write(*[("u", n, f"edited again {n}") for n in range(20)])
+            await eventually(lambda: bool(world.fatal), "it ends")
+            assert isinstance(world.fatal[0], FencedError)
+            assert "no longer holds what this process wrote" in str(world.fatal[0])
+            world.fatal.clear()
+        async with world.running() as run:
+            await eventually(lambda: world.holds(one), world.missing(one))
+            assert f"the index {one.collection(APP)} is older than what was read for it" in run.said[-1]
+
+    in_world(test)
+
+
 def test_a_group_that_has_acknowledged_more_than_is_covered() -> None:
     marks = [Covered("t", 0, 9, 1, "", 0), Covered("t", 1, 5, 1, "", 0), Covered("other", 2, 1, 1, "", 0)]
-    assert rewind.gaps({0: 9, 1: 6}, marks, "t") == [rewind.Gap(1, 5, 6)]
-    assert rewind.gaps({0: 8}, marks, "t") == []
-    assert rewind.gaps({2: 3}, marks, "t") == [], "it is being filled, and its progress not read yet"
-    assert rewind.gaps({}, marks, "t") == []
+    assert gaps({0: 9, 1: 6}, marks, "t") == [Gap(1, 5, 6)]
+    assert gaps({0: 8}, marks, "t") == []
+    assert gaps({2: 3}, marks, "t") == [], "it is being filled, and its progress not read yet"
+    assert gaps({}, marks, "t") == []

@@ -70,8 +70,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         def __init__(self, _: Sequence[str]) -> None:
             pass
 
-        def committed(self, group: str) -> dict[tuple[str, int], int]:
-            return {(TOPIC, 0): made.committed[group]}
+        def committed_of(self, group: str, _: str) -> dict[int, int]:
+            return {0: made.committed[group]}
 
         def members(self, group: str) -> int:
             found = made.members[group]
