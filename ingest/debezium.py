@@ -159,7 +159,7 @@ class Decoder:
         """The key of a record that may not be readable otherwise, in the spelling of each kind of source.
 
         Nothing else may tell which one it is of. Postgres comes first: there each spelling is a row of its
-        own. None if the key is not readable either.
+        own. Empty if the key is not readable either.
         """
         if record.key is None:
             return ()
