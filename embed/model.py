@@ -49,6 +49,8 @@ class Removal:
     tenant: str | None
     position: str
     committed_at: int
+    truncated: bool = False
+    """By a truncate of this version, at which a row may live: the first of a snapshot that begins anew."""
 
 
 Change: TypeAlias = Document | Removal

@@ -173,11 +173,20 @@ class Pipeline:
             self._collection.flush()
 
     def truncate(self, version: int, position: str, committed_at: int) -> int:
-        """Remove every live document below `version`. How many were removed."""
+        """Remove every live document below `version`, as one change at it. How many were removed."""
         removed = 0
         for page in self._pages(deleted=False, below=version):
             removals = [
-                buried(one.document, one.key, one.canonical, version, one.tenant, position, committed_at)
+                Removal(
+                    one.document,
+                    one.key,
+                    one.canonical,
+                    version,
+                    one.tenant,
+                    position,
+                    committed_at,
+                    truncated=True,
+                )
                 for one in page
             ]
             removed += self.apply(removals).removed
@@ -344,22 +353,6 @@ class Pipeline:
         INDEXED.labels(self._document, "put").inc(applied.written)
         INDEXED.labels(self._document, "remove").inc(applied.removed)
         UNCHANGED.labels(self._document).inc(applied.unchanged)
-
-
-def buried(
-    document: str,
-    key: str,
-    canonical: bytes,
-    dead_below: int,
-    tenant: str | None,
-    position: str,
-    committed_at: int,
-) -> Removal:
-    """What a truncate makes of a row below it.
-
-    Not at the truncate's own version: a live row may have it, the first of a snapshot that begins anew.
-    """
-    return Removal(document, key, canonical, dead_below - 1, tenant, position, committed_at)
 
 
 def _newest(changes: Sequence[Change]) -> list[Change]:

@@ -12,7 +12,7 @@ from hashlib import blake2b
 from typing import Literal, TypeAlias
 
 from embed.index import Drop, Swap
-from embed.model import NAMESPACE, Change, Chunk, Document, Manifest, manifest_id
+from embed.model import NAMESPACE, Change, Chunk, Document, Manifest, Removal, manifest_id
 
 Outcome: TypeAlias = Literal["superseded", "unchanged", "put", "remove"]
 
@@ -75,9 +75,9 @@ def plan(
 ) -> Plan:
     """From the manifest in the index to this change, whose chunks these are (none for a removal).
 
-    An equal version is no reason to stop: only an equal manifest is, or a grave. Vectors of another encoder,
-    and with `rewrite` all of them, are written again. The drop is fenced: what a newer version has listed
-    again carries that version.
+    An equal version is no reason to stop: only an equal manifest is. Vectors of another encoder, and with
+    `rewrite` all of them, are written again. The drop is fenced by the change's version: what a newer version
+    has listed again carries that version. A removal at the version that is held drops that one's chunks.
     """
     if old is not None and supersedes(old, change):
         return Plan("superseded")
@@ -85,6 +85,7 @@ def plan(
     trusted = old is not None and old.fingerprint == fingerprint and not rewrite
     listed = frozenset(old.chunks) if old is not None else frozenset()
     kept = frozenset(new.chunks)
+    below = change.version + (new.deleted and old is not None and old.version == change.version)
     gone = tuple(one for one in old.chunks if one not in kept) if old is not None else ()
     add = tuple(chunk for chunk in chunks if not (trusted and chunk.id in listed))
     if old == new and not add:
@@ -93,22 +94,14 @@ def plan(
         outcome="remove" if new.deleted else "put",
         add=add,
         swap=Swap(new, expect=None if old is None else old.version),
-        drop=Drop(gone, fence(new)) if gone else None,
+        drop=Drop(gone, below) if gone else None,
     )
 
 
 def supersedes(stored: Manifest, change: Change) -> bool:
-    """Whether the change comes too late. Of one version the removal is the last word, whoever comes first."""
-    buried = stored.deleted and isinstance(change, Document)
-    return stored.version > change.version or (stored.version == change.version and buried)
-
-
-def fence(current: Manifest) -> int:
-    """Below it, a chunk that this manifest does not list belongs to nobody.
-
-    Beside a live one, another worker may be writing the same version; a removal has none to write.
-    """
-    return current.version + current.deleted
+    """Whether the change comes too late. A truncate leaves the row that lives at its own version."""
+    spared = isinstance(change, Removal) and change.truncated and not stored.deleted
+    return stored.version > change.version or (stored.version == change.version and spared)
 
 
 def strays(written: Sequence[Chunk], current: Manifest | None) -> Drop | None:
@@ -120,4 +113,4 @@ def strays(written: Sequence[Chunk], current: Manifest | None) -> Drop | None:
         return None
     listed = frozenset(current.chunks)
     vain = tuple(chunk.id for chunk in written if chunk.id not in listed)
-    return Drop(vain, fence(current)) if vain else None
+    return Drop(vain, below=current.version) if vain else None

@@ -12,7 +12,6 @@ from uuid import UUID
 
 from embed.index import Collection, Drop
 from embed.model import Change, manifest_id
-from embed.plan import fence
 
 PAGE: Final = 1000
 """Manifests or chunks of one step: some 50 ms."""
@@ -22,16 +21,16 @@ KEYS: Final = 10_000
 
 
 class StraySweep:
-    """Drops what a live manifest or a grave does not list, page by page.
+    """Drops what the manifest of its row does not list, page by page.
 
     Reads the whole collection: first the manifests, then the chunks. Safe beside writers, and however
-    long it rests between two steps: what has the version of the live manifest that was read, or a newer
-    one, stays.
+    long it rests between two steps: what has the version of the manifest that was read, or a newer one,
+    stays.
     """
 
     def __init__(self, collection: Collection, page: int = PAGE) -> None:
         self._collection, self._page = collection, page
-        self._fences: dict[UUID, int] = {}
+        self._versions: dict[UUID, int] = {}
         self._listed: set[UUID] = set()
         self._manifests_read = False
         self._after: UUID | None = None
@@ -52,16 +51,16 @@ class StraySweep:
     def _read_manifests(self) -> UUID | None:
         page = self._collection.scroll(self._after, self._page, deleted=None)
         for one in page.manifests:
-            self._fences[one.id] = fence(one)
+            self._versions[one.id] = one.version
             self._listed.update(one.chunks)
         return page.after
 
     def _drop_chunks(self) -> UUID | None:
         chunks, after = self._collection.scroll_chunks(self._after, self._page)
         drops = []
-        unowned = [chunk for chunk in chunks if chunk.manifest not in self._fences]
+        unowned = [chunk for chunk in chunks if chunk.manifest not in self._versions]
         for chunk in chunks:
-            below = self._fences.get(chunk.manifest, 0)
+            below = self._versions.get(chunk.manifest, 0)
             if chunk.id not in self._listed and chunk.version < below:
                 drops.append(Drop((chunk.id,), below))
         if drops:
@@ -146,7 +145,9 @@ class Unsettled:
     def settle(self) -> bool:
         """Drop a page of what is listed by nobody; whether it was the last.
 
-        Only when whatever was to be written at these versions has been, by this process or another.
+        When what was to be written has been, by this process or another. Where that cannot be seen, for
+        nothing lives at the version of the write and nothing is above it, chunks of this version are left to
+        the next start.
         """
         some = dict(islice(self._broken_off.items(), PAGE))
         stored = self._collection.manifests(list(some))
@@ -154,8 +155,9 @@ class Unsettled:
         for row, write in some.items():
             current = stored.get(row)
             vain = write.chunks.difference(current.chunks if current else ())
+            seen = current is not None and (current.version, not current.deleted) >= (write.version, True)
             if vain:
-                drops.append(Drop(tuple(vain), max(write.version + 1, fence(current) if current else 0)))
+                drops.append(Drop(tuple(vain), write.version + seen))
         if drops:
             self._collection.drop_chunks(drops)
         for row in some:

@@ -18,7 +18,7 @@ from core.telemetry import logger
 from embed.index import Collection
 from embed.model import Change, Removal, manifest_id
 from embed.pace import Spent, Turns
-from embed.pipeline import Pipeline, buried
+from embed.pipeline import Pipeline
 from embed.render import Renderer
 from ingest.agents.drainer import ack, release, sized_batches, still_owner
 from ingest.agents.index_batch import Batch, Coverage, read_batch
@@ -268,8 +268,16 @@ class IndexAgent:
         dead_below = self._dead(partition)
         if row.version >= dead_below:
             return self._indexer.renderer.render(row)
-        key, document = row.key, self._indexer.document
-        return buried(document, key.text, key.canonical, dead_below, None, row.position, row.committed_at)
+        return Removal(
+            self._indexer.document,
+            row.key.text,
+            row.key.canonical,
+            dead_below,
+            None,
+            row.position,
+            row.committed_at,
+            truncated=True,
+        )
 
     def _dead(self, partition: int) -> int:
         """Rows below it are dead: what was truncated before this process began counts too."""

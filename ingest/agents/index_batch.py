@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from core.errors import FencedError, PermanentError
 from core.state import Progress, Removed, StateRow, Truncate, decode_state
@@ -15,6 +15,9 @@ from ingest.record import RawRecord
 
 READS, READ_SECONDS = 5, 0.2
 """Looks at an index, before it is believed that it has gone back."""
+
+AGAIN: Final = "Nothing was acknowledged; start the worker again, and it is read again"
+ANOTHER: Final = "It knows nothing of that partition by now: build another, `tailrace reindex start`"
 
 
 @dataclass(slots=True)
@@ -125,17 +128,23 @@ class Coverage:
     def _missing(self, collection: Collection, group: Group, committed: Mapping[int, int]) -> str | None:
         """What the index lacks of what any worker has acknowledged."""
         missing = gaps(committed, self._stored_in(collection), self._topic)
-        return older(collection.name, group.name, self._topic, missing) if missing else None
+        if not missing:
+            return None
+        return (
+            f"{older(collection.name, group.name, self._topic, missing)}. Nothing was acknowledged; {AGAIN}"
+        )
 
     def _lost(self, collection: Collection) -> str | None:
         """What the index lacks of what this process has covered."""
         reached = {mark.partition: mark.reach for mark in self._stored_in(collection)}
         for one in self._stored.values():
-            if one.partition not in reached or reached[one.partition] < one.reach:
-                return (
-                    f"the index {collection.name} no longer holds what this process wrote, as if put back"
-                    f" from a copy: it had covered {one.topic}/{one.partition} up to {one.offset}"
-                )
+            if one.partition in reached and reached[one.partition] >= one.reach:
+                continue
+            cure = AGAIN if one.partition in reached else ANOTHER
+            return (
+                f"the index {collection.name} no longer holds what this process wrote, as if put back from a"
+                f" copy: it had covered {one.topic}/{one.partition} up to {one.offset}. {cure}"
+            )
         return None
 
     def _marks(self, batch: Batch) -> list[Covered]:
@@ -161,4 +170,4 @@ def _hold(look: Callable[[], str | None]) -> None:
         what = look()
         if what is None:
             return
-    raise FencedError(f"{what}. Nothing was acknowledged; start the worker again, and it is read again")
+    raise FencedError(what)

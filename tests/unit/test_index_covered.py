@@ -65,15 +65,22 @@ def put_back(world: World, *marks: Covered) -> None:
     world.collection._marks = {(one.topic, one.partition): one for one in marks}  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("left", [(), (Covered("t", 0, 1, 300, "a", 0),)], ids=["nothing", "an older copy"])
+@pytest.mark.parametrize(
+    ("left", "cure"),
+    [
+        ((), "build another, `tailrace reindex start`"),
+        ((Covered("t", 0, 1, 300, "a", 0),), "it is read again"),
+    ],
+    ids=["nothing", "an older copy"],
+)
 def test_an_index_that_lost_what_was_covered_ends_the_worker_before_that_is_hidden(
-    left: tuple[Covered, ...],
+    left: tuple[Covered, ...], cure: str
 ) -> None:
     world = World()
     world.take(Progress(300, "a"), offset=0)
     world.take(row(1, 310), Progress(310, "b"), offset=1)
     put_back(world, *left)
-    with pytest.raises(FencedError, match=r"no longer holds what this process wrote.*t/0 up to 3"):
+    with pytest.raises(FencedError, match=rf"no longer holds what this process.*t/0 up to 3\. .*{cure}$"):
         world.take(row(1, 320), Progress(320, "c"), offset=3)
     assert world.collection.covered() == list(left)
 

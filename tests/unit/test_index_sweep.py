@@ -11,6 +11,7 @@ import pytest
 from core.errors import TransientError
 from core.state import Progress, Truncate
 from embed.index import Collection
+from embed.model import Covered
 from ingest.agents.index_batch import read_batch
 from ingest.agents.orphans import StateRows
 from tests.unit.index_agent_world import ROWS, World, messages, row, rows, table
@@ -200,3 +201,26 @@ def test_passages_without_a_manifest_go_with_their_row_and_stay_with_a_first_wri
     asyncio.run(asyncio.wait_for(world.agent.sweeps.drop_strays({0: 2}), 30))
     assert read_on
     assert texts(world) == ["some words", "words of 2", "words of 3"]
+
+
+def test_nothing_of_a_version_that_may_still_be_written_is_dropped() -> None:
+    """What was covered without being written, say parked, may be taken the next time it is read."""
+    world = World()
+    other = World(collection=world.collection)
+    world.take(row(1, 1, "old words"), Progress(5), offset=0)
+    interrupted(world, "swap_manifests")
+    broken_off(world, row(1, 2, "new words"), offset=1)
+    world.collection.cover([Covered("t", 0, 9, 5, "", 0)])
+    world.agent.sweeps.let_go()
+    pipeline = other.agent._indexer.pipeline
+
+    def meanwhile(name: str) -> None:
+        if name == "after_upsert":
+            asyncio.run(asyncio.wait_for(world.agent.sweeps.settle(), 30))
+
+    pipeline._failpoint = meanwhile
+    other.take(row(1, 2, "new words"), offset=1)
+    found = world.manifest(1)
+    assert found is not None
+    assert found.version == 2
+    assert texts(world) == ["new words"], "what it lists is there"
