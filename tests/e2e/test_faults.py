@@ -210,6 +210,7 @@ def test_connect_killed_under_interleaved_transactions_loses_nothing(world: Worl
             workload.wait_commits(100)
             stack.up()
         workload.wait_commits(200)
+        workload.wait_newer(3)
     again = duplicates(stack, *tables) - before
     say(f"Connect was killed {kills} times; {again} events were sent again")
     assert kills >= 2

@@ -120,17 +120,6 @@ def running(world: World) -> None:
     world.wait_ready()
 
 
-def wait_newer(workload: Workload, times: int) -> None:
-    """Until answers have moved on: what stopped works again."""
-    for _ in range(times):
-        newest = max((seen.position for seen in workload.seen), default=-1)
-        eventually(
-            lambda newest=newest: any(seen.position > newest for seen in workload.seen[-50:]),  # type: ignore[misc]
-            within_s=60,
-            what="answers stay as they are",
-        )
-
-
 def test_the_service_becomes_ready_when_the_other_process_has_loaded_the_snapshot(world: World) -> None:
     world.check()
 
@@ -169,7 +158,7 @@ def test_a_killed_worker_leaves_the_service_answering_and_loses_nothing(world: W
             assert waiting > 0, "not exercised: it was idle"
             workload.wait_answers(20)
             assert world.worker.launch()
-            wait_newer(workload, 3)
+            workload.wait_newer(3)
     assert workload.unavailable == 0, "the service was away while only the worker was"
     world.check()
     check_answers(workload, at_least=100)
@@ -187,7 +176,7 @@ def test_a_killed_service_leaves_the_worker_working_and_comes_back_whole(world: 
             assert world.worker.is_running()
             assert world.serve.launch()
             world.wait_ready()
-            wait_newer(workload, 3)
+            workload.wait_newer(3)
     assert workload.unavailable > 0, "not exercised: no question met a dead service"
     world.check()
     check_answers(workload, at_least=100)
@@ -204,7 +193,7 @@ def test_a_killed_index_server_is_waited_for_by_both(world: World) -> None:
             assert world.index.kill()
             workload.wait_commits(60)
             assert world.index.launch()
-            wait_newer(workload, 3)
+            workload.wait_newer(3)
     assert workload.unavailable > 0, "not exercised: no question met a dead index"
     world.check()
     check_answers(workload, at_least=100)
