@@ -178,7 +178,7 @@ def the_connector(client: ConnectClient, name: str) -> LiveConnector:
     live = client.connectors()
     if name not in live:
         raise ConfigurationError(
-            f"there is no connector {name} on {client.shown}: {', '.join(live) or 'there is none at all'}"
+            f"there is no connector {name} on {client.shown}: it has {', '.join(live) or 'none at all'}"
         )
     return live[name]
 

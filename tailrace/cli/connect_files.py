@@ -41,7 +41,8 @@ def export(
         live = client.connectors()
         if missing := sorted(set(names or ()) - set(live)):
             raise ConfigurationError(
-                f"there is no connector {', '.join(missing)}: {', '.join(live) or 'none at all'}"
+                f"there is no connector {', '.join(missing)} on {client.shown}: it has"
+                f" {', '.join(live) or 'none at all'}"
             )
         made = []
         for name in names or live:

@@ -1,6 +1,7 @@
 """The command line of `tailrace connect`: exit codes, what goes where, and that it asks before it hurts."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -356,7 +357,9 @@ def test_states_by_hand(cluster: Cluster, folder: Path, tailrace: Tailrace) -> N
     assert tailrace("pause", "shop").out == "ok    shop: paused\n"
     assert tailrace("stop", "shop", "--json").data[0]["state"] == "stopped"
     assert tailrace("resume", "shop", "--settle", "0").out == "ok    shop: running\n"
-    assert "there is no connector nope" in tailrace("stop", "nope", code=2).err
+    assert re.search(
+        r"there is no connector nope on http://\S+: it has ", tailrace("stop", "nope", code=2).err
+    )
     assert "--task needs" in tailrace("restart", "--task", "0", code=2).err
 
 
