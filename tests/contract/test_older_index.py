@@ -18,7 +18,7 @@ from ingest.generations import Generation
 from ingest.older_index import Gap, gaps
 from ingest.topics_admin import TopicsAdmin
 from tailrace import rewind
-from tests.contract.reindex_world import APP, PARTITIONS, World, eventually, filled, in_world
+from tests.contract.reindex_world import APP, PARTITIONS, Running, World, eventually, filled, in_world
 
 pytestmark = [
     pytest.mark.timeout(60),
@@ -99,12 +99,16 @@ async def acknowledged(world: World, one: Generation) -> None:
             await asyncio.sleep(0.05)
 
 
+async def filled_and_copied(world: World, run: Running) -> tuple[Generation, dict[str, Any]]:
+    one = await filled(world, run, 40)
+    await acknowledged(world, one)
+    return one, copied(world, one)
+
+
 async def with_an_older_index(world: World) -> Generation:
     """Which lacks rows, edits and deletions that were acknowledged."""
     async with world.running() as run:
-        one = await filled(world, run, 40)
-        await acknowledged(world, one)
-        copy = copied(world, one)
+        one, copy = await filled_and_copied(world, run)
         await world.write(*[("u", n, f"edited {n}") for n in range(10)])
         await world.write(*[("d", n, None) for n in range(10, 15)], *[("c", n, "new") for n in range(90, 99)])
         await eventually(lambda: world.holds(one), world.missing(one))
@@ -148,9 +152,7 @@ def test_it_is_not_gone_on_with_beside_workers_that_have_read_further(
 def test_an_index_that_is_put_back_while_workers_run_ends_them_and_is_read_again() -> None:
     async def test(world: World) -> None:
         async with world.running() as run:
-            one = await filled(world, run, 40)
-            await acknowledged(world, one)
-            copy = copied(world, one)
+            one, copy = await filled_and_copied(world, run)
             await world.write(*[("u", n, f"edited {n}") for n in range(40)])
             await eventually(lambda: world.holds(one), world.missing(one))
             await acknowledged(world, one)

@@ -35,10 +35,12 @@ async def _nothing() -> None:
     """It is read to its end."""
 
 
-def test_a_tombstone_whose_grave_was_compacted_away_takes_the_document_with_it() -> None:
+@pytest.mark.parametrize("version", [8, 5], ids=["its grave was compacted away", "so was its truncate"])
+def test_a_tombstone_alone_takes_the_document_and_its_passages(version: int) -> None:
+    """Of a row that a truncate killed, it names the row's own version."""
     world = World()
     world.take(row(1, 5), Progress(5), offset=0)
-    world.take(Removed(KEYS[1], 8), Progress(20), offset=9)
+    world.take(Removed(KEYS[1], version), Progress(20), offset=9)
     assert world.manifest(1) is None
     assert (world.collection.counts().documents, world.collection.counts().chunks) == (0, 0)
 
@@ -63,15 +65,6 @@ def test_a_tombstone_of_a_truncated_row_takes_the_truncate_s_fence_with_it() -> 
         True,
         True,
     )
-
-
-def test_a_tombstone_at_the_row_s_own_version_leaves_no_passage() -> None:
-    """Of a row that a truncate killed, where the truncate itself was compacted away behind a newer one."""
-    world = World()
-    world.take(row(1, 5), Progress(5), offset=0)
-    world.take(Removed(KEYS[1], 5), Progress(12), offset=6)
-    assert world.manifest(1) is None
-    assert (world.collection.counts().documents, world.collection.counts().chunks) == (0, 0)
 
 
 def test_a_row_of_the_truncate_s_own_version_lives_whatever_comes_again() -> None:
