@@ -1,14 +1,19 @@
 """The source offsets of a connector: shown, set, forgotten. Only while it is stopped."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 from connectors.rest import ConnectClient
 from connectors.watch import Pace, wait_for
 from core.errors import ConfigurationError, TransientError
 
 Offsets = Sequence[Mapping[str, Any]]
+
+_HOLD_S: Final = 1.0
+"""For so long a change must hold. A task that has not ended `task.shutdown.graceful.timeout.ms` (5 s
+unless set) after its stop runs on behind a connector that is shown as stopped, and commits its offsets
+once more when it ends."""
 
 
 def parse_offsets(text: str) -> list[dict[str, Any]]:
@@ -51,31 +56,47 @@ def refuse_unknown(wanted: Offsets, committed: Offsets, prefix: str | None) -> N
 
 
 def set_offsets(client: ConnectClient, name: str, wanted: Offsets, *, stop: bool, pace: Pace) -> None:
-    """Set them, and see that they are set. The connector stays stopped.
+    """Set them, and see that they stay set. The connector stays stopped.
 
     Raises ConfigurationError for a connector that is not stopped (unless `stop`), or for a partition
     that it does not have.
     """
     config = _stopped(client, name, stop=stop, pace=pace)
     refuse_unknown(wanted, client.offsets(name), config.get("topic.prefix"))
-    client.alter_offsets(name, wanted)
-    now = {json.dumps(one["partition"], sort_keys=True): one["offset"] for one in client.offsets(name)}
-    for entry in wanted:
-        if now.get(json.dumps(entry["partition"], sort_keys=True)) != entry["offset"]:
-            raise TransientError(
-                f"connector {name}: Connect took the offset of {json.dumps(entry['partition'])} and does"
-                " not show it: look again with `tailrace connect offsets show`"
-            )
+    _change(
+        lambda: client.alter_offsets(name, wanted), lambda: _has(client.offsets(name), wanted), name, pace
+    )
 
 
 def reset_offsets(client: ConnectClient, name: str, *, stop: bool, pace: Pace) -> int:
-    """Forget all of them; how many there were. The connector stays stopped."""
+    """Forget all of them, and see that they stay forgotten; how many there were. It stays stopped."""
     _stopped(client, name, stop=stop, pace=pace)
     before = len(client.offsets(name))
-    client.delete_offsets(name)
-    if client.offsets(name):
-        raise TransientError(f"connector {name}: its offsets are still there: try again")
+    _change(lambda: client.delete_offsets(name), lambda: not client.offsets(name), name, pace)
     return before
+
+
+def _change(act: Callable[[], None], done: Callable[[], bool], name: str, pace: Pace) -> None:
+    """Act, and again as often as it is undone, until it has held for `_HOLD_S`."""
+    deadline = pace.clock() + pace.timeout_s
+    while True:
+        act()
+        until = pace.clock() + _HOLD_S
+        while done():
+            if pace.clock() >= until:
+                return
+            pace.sleep(pace.poll_s)
+        if pace.clock() >= deadline:
+            raise TransientError(
+                f"connector {name}: its offsets were changed, and something commits others over them for"
+                f" {pace.timeout_s:.0f} s: does a task of it still run? Connect logs `Graceful stop of task"
+                f" {name}-0 failed`: restart that worker, then try again"
+            )
+
+
+def _has(committed: Offsets, wanted: Offsets) -> bool:
+    now = {json.dumps(one["partition"], sort_keys=True): one["offset"] for one in committed}
+    return all(now.get(json.dumps(one["partition"], sort_keys=True)) == one["offset"] for one in wanted)
 
 
 def _stopped(client: ConnectClient, name: str, *, stop: bool, pace: Pace) -> Mapping[str, str]:

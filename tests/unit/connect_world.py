@@ -33,6 +33,9 @@ class Running:
     looks: list[str] = field(default_factory=list)
     offsets: list[dict[str, Any]] = field(default_factory=lambda: [OFFSET])
     topics: list[str] = field(default_factory=list)
+    zombie: int = 0
+    """So many changes of the offsets are written over, once they were looked at, by a task that has not
+    ended."""
 
 
 @dataclass
@@ -121,7 +124,10 @@ class Cluster:
             "offsets": lambda: {"offsets": known.offsets},
             "topics": lambda: {name: {"topics": known.topics}},
         }
-        return _said(200, shown[what]())
+        answer = _said(200, shown[what]())
+        if what == "offsets" and known.zombie and known.offsets != [OFFSET]:
+            known.zombie, known.offsets = known.zombie - 1, [OFFSET]
+        return answer
 
     def _change(self, method: str, name: str, known: Running, rest: list[str], body: Any) -> Answer:
         match method, rest:

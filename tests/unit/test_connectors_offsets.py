@@ -10,10 +10,19 @@ import stamina
 from connectors.offsets import parse_offsets, reset_offsets, set_offsets
 from connectors.rest import ConnectClient
 from connectors.watch import Pace
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TransientError
 from tests.unit.connect_world import OFFSET, URL, Cluster, Running, shop_config
 
-PACE = Pace(5.0, 0.0, 0.0, lambda _: None)
+
+class Clock:
+    now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+CLOCK = Clock()
+PACE = Pace(5.0, 0.0, 0.2, CLOCK.sleep, lambda: CLOCK.now)
 OTHER = {"partition": {"server": "shop"}, "offset": {"lsn": 3}}
 
 
@@ -61,6 +70,25 @@ def test_a_reset_forgets_all_and_says_how_many(cluster: Cluster, client: Connect
     cluster.connectors["shop"].state = "STOPPED"
     assert reset_offsets(client, "shop", stop=False, pace=PACE) == 1
     assert cluster.connectors["shop"].offsets == []
+
+
+@pytest.mark.parametrize("change", ["reset", "set"])
+def test_what_a_task_that_still_runs_commits_over_it_is_changed_again(
+    change: str, cluster: Cluster, client: ConnectClient
+) -> None:
+    cluster.connectors["shop"] = Running(shop_config(), "STOPPED", zombie=2)
+    if change == "reset":
+        assert reset_offsets(client, "shop", stop=False, pace=PACE) == 1
+    else:
+        set_offsets(client, "shop", [OTHER], stop=False, pace=PACE)
+    assert cluster.connectors["shop"].offsets == ([] if change == "reset" else [OTHER])
+    assert len(cluster.writes) == 3
+
+
+def test_a_task_that_commits_without_end_is_named(cluster: Cluster, client: ConnectClient) -> None:
+    cluster.connectors["shop"] = Running(shop_config(), "STOPPED", zombie=10**6)
+    with pytest.raises(TransientError, match="does a task of it still run"):
+        reset_offsets(client, "shop", stop=False, pace=PACE)
 
 
 def test_after_a_reset_the_prefix_is_still_a_partition(cluster: Cluster, client: ConnectClient) -> None:
