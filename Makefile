@@ -69,7 +69,9 @@ contract: setup-dev ## every adapter against its seam's contract
 	$(PYTEST) -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile tests/contract $(ARGS)
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
-	$(BIN)/python -m pytest -q --durations 40 --durations-min 5 tests/e2e $(ARGS)
+	@# tests on one stack stay in one process; two of them, whose stacks are waited for half of the time
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 \
+		tests/e2e $(ARGS)
 
 bench: setup-dev .venv-torch/made ## figures against their bars: JSON and a table
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -2,16 +2,66 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
-from infra.stack import Ports, Stack, StackSettings
+from core.errors import ConfigurationError
+from infra.stack import Ports, Stack, StackSettings, tools
 from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
 from tests.e2e.connect_desk import Desk, desk_in
 from tests.e2e.mariadb_world import World, written_to
 
 NewStack = Callable[[str], Stack]
+
+WORLDS: Final = {
+    "shared": ("test_connect_", "test_stack", "test_topics_admin"),
+    "reindex": ("test_reindex",),
+    "promotion": ("test_promotion",),
+    "faults": ("test_faults",),
+    "mariadb": ("test_mariadb_", "test_database_identity"),
+}
+"""How the names of files begin whose tests run in one process, in this order: on one stack, or long, so that
+none of these begins last and is waited for alone. Any other file is a world of its own."""
+
+FIXTURES: Final = {"new_stack": "shared", "mariadb": "mariadb"}
+"""Those of the session, which belong to one world: in another one they would be made a second time."""
+
+
+class WorldScheduling(LoadFileScheduling):
+    """Hands out whole worlds, in the order of the collection."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return world_of(Path(nodeid.split("::", 1)[0]))
+
+
+def world_of(file: Path) -> str:
+    return next((world for world, names in WORLDS.items() if file.name.startswith(names)), file.stem)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorldScheduling:
+    return WorldScheduling(config, log)
+
+
+def pytest_xdist_setupnodes(config: pytest.Config) -> None:
+    """What is missing on the machine is installed once, before several processes look for it."""
+    try:
+        tools.find(need_mvn=True, need_mariadb=True, say=config.get_terminal_writer().line)
+    except ConfigurationError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    ranks = {world: rank for rank, world in enumerate(WORLDS)}
+    mine = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in mine:
+        for fixture, world in FIXTURES.items():
+            if fixture in getattr(item, "fixturenames", ()) and world_of(item.path) != world:
+                raise pytest.UsageError(f"{item.nodeid} uses {fixture}: name its file in WORLDS[{world!r}]")
+    mine.sort(key=lambda item: ranks.get(world_of(item.path), len(ranks)))
+    items[:] = [*(item for item in items if item not in mine), *mine]
 
 
 @pytest.fixture(scope="session")
