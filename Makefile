@@ -3,8 +3,9 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-# one process a core; ARGS="-n 0" for one in all, as a debugger needs it
-PYTEST := $(BIN)/python -m pytest -q -n auto
+CORES := $$(getconf _NPROCESSORS_ONLN)
+# of all tests: -n processes, more than cores where they wait; ARGS="-n 0" for one, as a debugger needs it
+PYTEST := $(BIN)/python -m pytest -q
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -59,18 +60,18 @@ check: setup-dev ## lint, types, floors, unit, property and memory contracts: un
 	$(BIN)/ruff format --check -q .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(PYTEST) tests/unit tests/property tests/architecture $(ARGS)
-	$(BIN)/python -m pytest -q tests/contract -k "memory or hashing" $(ARGS)
+	$(PYTEST) -n $$(($(CORES) * 3 / 2)) --dist worksteal tests/unit tests/property tests/architecture $(ARGS)
+	$(PYTEST) tests/contract -k "memory or hashing" $(ARGS)
 
 test: check contract e2e ## everything
 
 contract: setup-dev ## every adapter against its seam's contract
 	@# two processes a core: brokers and groups are mostly waited for
-	$(PYTEST) -n $$((2 * $$(getconf _NPROCESSORS_ONLN))) --dist loadfile tests/contract $(ARGS)
+	$(PYTEST) -n $$(($(CORES) * 2)) --dist loadfile tests/contract $(ARGS)
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
 	@# tests on one stack stay in one process; two of them, whose stacks are waited for half of the time
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 \
+	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 \
 		tests/e2e $(ARGS)
 
 bench: setup-dev .venv-torch/made ## figures against their bars: JSON and a table
