@@ -77,6 +77,29 @@ def test_a_worker_leaves_nothing_where_it_stands(tmp_path: Path, monkeypatch: py
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_partition_of_which_nothing_is_committed_is_set_back_to_its_beginning() -> None:
+    """At each rebalance, for what was fetched around it is thrown away."""
+
+    async def test(brokers: list[str]) -> None:
+        offsets: list[int] = []
+
+        async def body(app: Any, stream: Any) -> None:
+            async for batch in batches(app, stream, 100, 0.001):
+                offsets.extend(event.message.offset for event in batch)
+                release(app, batch)
+
+        await fill(brokers, values(20))
+        async with app_on(brokers, body) as app:
+            await eventually(lambda: len(offsets) == 20, "all records")
+            await app.consumer.perform_seek()
+            await eventually(lambda: len(offsets) >= 40, "all of them again")
+        assert offsets[20:40] == list(range(20))
+        assert await committed(brokers) == 0
+
+    with log_of() as brokers:
+        asyncio.run(test(brokers))
+
+
 def test_a_partition_is_known_as_ours_without_any_record_in_it() -> None:
     async def test(brokers: list[str]) -> None:
         async def body(app: Any, stream: Any) -> None:

@@ -5,6 +5,8 @@ Each is killed while the others go on. The server is the tests' own: Qdrant's RE
 
 import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +19,23 @@ import yaml
 from infra.stack import Stack
 from infra.stack.ports import LOOPBACK, free_ports
 from infra.stack.service import apply_topics
+from infra.stack.settings import REPOSITORY
 from tests.e2e.load import Workload, check_answers
 from tests.e2e.oracle import check_all, check_points
 from tests.e2e.program import Program
-from tests.e2e.support import HASHING, Api, eventually, groups, lag, one_stack, position, say, wait_arrived
+from tests.e2e.support import (
+    HASHING,
+    Api,
+    committed,
+    eventually,
+    groups,
+    lag,
+    members,
+    one_stack,
+    position,
+    say,
+    wait_arrived,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -74,11 +89,13 @@ class World:
                 return
 
 
-def configure(stack: Stack, index_url: str) -> Path:
-    """The stack's configuration with the index on a server."""
+def configure(stack: Stack, index_url: str, instance: str, dimensions: int = 64) -> Path:
+    """The stack's configuration with the index on a server, for one worker."""
     tree = yaml.safe_load(stack.settings.config_path.read_text(encoding="utf-8"))
     tree["index"] = {"kind": "qdrant", "url": index_url}
-    path = stack.settings.directory / "two.yaml"
+    tree["encoder"] = {**HASHING, "dimensions": dimensions}
+    tree["ingest"]["instance"] = instance
+    path = stack.settings.directory / f"{instance}.yaml"
     path.write_text(yaml.safe_dump(tree), encoding="utf-8")
     return path
 
@@ -90,7 +107,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         stack = after.enter_context(one_stack(tmp_path_factory.mktemp("two"), HASHING))
         stack.up(with_tailrace=False)
         (port,) = free_ports(1)
-        config = configure(stack, f"http://{LOOPBACK}:{port}")
+        config = configure(stack, f"http://{LOOPBACK}:{port}", "first")
         apply_topics(config)
         folder, logs = str(stack.settings.directory / "server"), stack.settings.logs
         index = Program(
@@ -198,3 +215,59 @@ def test_a_killed_index_server_is_waited_for_by_both(world: World) -> None:
     world.check()
     check_answers(workload, at_least=100)
     assert (world.worker.pid, world.serve.pid) == pids, "a process ended although waiting was enough"
+
+
+def test_two_workers_share_the_tables_and_a_reindex_while_each_is_killed(world: World) -> None:
+    stack, app = world.stack, world.stack.settings.app
+    config = configure(stack, world.index_url, "second", dimensions=32)
+    second = Program(
+        "second", ["tailrace", "worker", "--config", str(config)], stack.settings.logs / "two-second.log"
+    )
+    candidate = f"{app}-index-articles-g2"
+
+    def reindex(*arguments: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "tailrace", "reindex", *arguments, "--config", str(config)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert done.returncode == 0, f"{done.stderr}\n{world.worker.said()}\n{second.said()}"
+
+    def both(group: str) -> None:
+        eventually(
+            lambda: members(stack, group) == 2,
+            within_s=60,
+            what=lambda: f"{group}\n{world.worker.said()}\n{second.said()}",
+        )
+
+    workload = Workload(stack, first_key=400_000, seed=24)
+    met = 0
+    second.launch()
+    try:
+        both(groups(stack)["resolve"])
+        with workload.running():
+            reindex("start", "articles", "--rate", "20", "--detach")
+            for one in (second, world.worker, second):
+                both(candidate)
+                before = committed(stack, candidate)
+                eventually(
+                    lambda before=before: committed(stack, candidate) != before,  # type: ignore[misc]
+                    within_s=60,
+                    what="the replay does not go on",
+                )
+                met += lag(stack, candidate) > 0
+                assert one.kill()
+                workload.wait_commits(30)
+                assert one.launch()
+            reindex("start", "articles", "--rate", "0")
+            reindex("promote", "articles", "--force")
+            workload.wait_newer(3)
+        assert met, "not exercised: no kill met the replay at work"
+        eventually(lambda: not lag(stack, candidate), within_s=60, what=second.said)
+        world.check()
+        check_answers(workload, at_least=100)
+    finally:
+        second.stop()
