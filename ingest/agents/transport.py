@@ -77,7 +77,8 @@ class _Thread(AIOKafkaConsumerThread):
     async def _seek_to_committed(self) -> Mapping[Any, Any]:
         consumer = self._ensure_consumer()
         committed: Mapping[Any, Any] = await consumer.seek_to_committed()
-        unread = [partition for partition, offset in committed.items() if not offset]
+        ours = consumer.assignment()  # another rebalance may have begun meanwhile, and sets back its own
+        unread = [partition for partition, offset in committed.items() if not offset and partition in ours]
         if unread:
             await consumer.seek_to_beginning(*unread)
         return committed
