@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORES := $$(getconf _NPROCESSORS_ONLN)
-# of all tests: -n processes, more than cores where they wait; ARGS="-n 0" for one, as a debugger needs it
+# with -n processes, more than cores where tests wait; ARGS="-n 0" gives one, as a debugger needs it
 PYTEST := $(BIN)/python -m pytest -q
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
