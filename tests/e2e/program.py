@@ -1,6 +1,7 @@
 """`python -m …`, started as its user would start it, beside a stack."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,3 +30,15 @@ class Program(Process):
 
     def said(self) -> str:
         return f"{self.name}: {'running' if self.is_running() else 'ended'}\n{tail(self.log)}"
+
+
+def tailrace(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, from outside, to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "tailrace", *arguments, "--config", str(config)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=REPOSITORY,
+        timeout=120,
+    )

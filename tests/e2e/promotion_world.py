@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ import yaml
 
 from infra.stack import Stack
 from infra.stack.ports import LOOPBACK, free_ports
-from infra.stack.settings import REPOSITORY
 from tailrace.configuration import load
 from tailrace.reindex import decide
 from tailrace.reindex.control import Control
-from tests.e2e.program import Program
+from tests.e2e.program import Program, tailrace
 from tests.e2e.promotion_load import ONE, TWO, Client, Rows
 from tests.e2e.support import Unavailable, eventually, say
 
@@ -62,15 +60,8 @@ class World:
         self.config.write_text(made, encoding="utf-8")
 
     def tailrace(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
-        """The command line, from outside."""
-        done = subprocess.run(
-            [sys.executable, "-m", "tailrace", *arguments, "--config", str(self.config)],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=REPOSITORY,
-            timeout=120,
-        )
+        """The command line."""
+        done = tailrace(self.config, *arguments)
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr}\n{self.said()}"
         return done
 

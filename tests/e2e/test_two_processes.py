@@ -1,12 +1,11 @@
-"""`tailrace worker` and `tailrace serve` as two processes that share nothing but Kafka and an index server.
+"""`tailrace worker` and `tailrace serve` as processes that share nothing but Kafka and an index server.
 
-Each is killed while the others go on. The server is the tests' own: Qdrant's REST over Edge.
+Each is killed while the others go on; in the end there are two workers. The server is the tests' own:
+Qdrant's REST over Edge.
 """
 
 import contextlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ import yaml
 from infra.stack import Stack
 from infra.stack.ports import LOOPBACK, free_ports
 from infra.stack.service import apply_topics
-from infra.stack.settings import REPOSITORY
 from tests.e2e.load import Workload, check_answers
 from tests.e2e.oracle import check_all, check_points
-from tests.e2e.program import Program
+from tests.e2e.program import Program, tailrace
 from tests.e2e.support import (
     HASHING,
     Api,
@@ -226,14 +224,7 @@ def test_two_workers_share_the_tables_and_a_reindex_while_each_is_killed(world: 
     candidate = f"{app}-index-articles-g2"
 
     def reindex(*arguments: str) -> None:
-        done = subprocess.run(
-            [sys.executable, "-m", "tailrace", "reindex", *arguments, "--config", str(config)],
-            cwd=REPOSITORY,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = tailrace(config, "reindex", *arguments)
         assert done.returncode == 0, f"{done.stderr}\n{world.worker.said()}\n{second.said()}"
 
     def both(group: str) -> None:
