@@ -1,6 +1,7 @@
 """The source offsets of a connector: shown, set, forgotten. Only while it is stopped."""
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -11,9 +12,9 @@ from core.errors import ConfigurationError, TransientError
 Offsets = Sequence[Mapping[str, Any]]
 
 _HOLD_S: Final = 1.0
-"""For so long a change must hold. A task that has not ended `task.shutdown.graceful.timeout.ms` (5 s
+"""For so long a change is watched. A task that has not ended `task.shutdown.graceful.timeout.ms` (5 s
 unless set) after its stop runs on behind a connector that is shown as stopped, and commits its offsets
-once more when it ends."""
+once more when it ends. One that ends later than this is not noticed: nobody can say how long it takes."""
 
 
 def parse_offsets(text: str) -> list[dict[str, Any]]:
@@ -34,6 +35,11 @@ def parse_offsets(text: str) -> list[dict[str, Any]]:
         raise ConfigurationError(
             'write a list of {"partition": {…}, "offset": {…}}, as `tailrace connect offsets show --json`'
             " prints it; an offset of null forgets that partition"
+        )
+    partitions = [_shown(entry["partition"]) for entry in found]
+    if twice := [one for one, times in Counter(partitions).items() if times > 1]:
+        raise ConfigurationError(
+            f"partition {', '.join(twice)} is there more than once: leave one offset of it"
         )
     return list(found)
 
@@ -56,50 +62,95 @@ def refuse_unknown(wanted: Offsets, committed: Offsets, prefix: str | None) -> N
 
 
 def set_offsets(client: ConnectClient, name: str, wanted: Offsets, *, stop: bool, pace: Pace) -> None:
-    """Set them, and see that they stay set. The connector stays stopped.
+    """Set them, and again where something commits over them while they are watched. It stays stopped.
 
     Raises ConfigurationError for a connector that is not stopped (unless `stop`), or for a partition
-    that it does not have.
+    that it does not have. TransientError if that takes longer than `pace.timeout_s` in all.
     """
-    config = _stopped(client, name, stop=stop, pace=pace)
+    deadline = pace.clock() + pace.timeout_s
+    config = _stopped(client, name, stop=stop, deadline=deadline, pace=pace)
     refuse_unknown(wanted, client.offsets(name), config.get("topic.prefix"))
     _change(
-        lambda: client.alter_offsets(name, wanted), lambda: _has(client.offsets(name), wanted), name, pace
+        lambda: client.alter_offsets(name, wanted),
+        lambda: _differing(client.offsets(name), wanted),
+        name,
+        deadline,
+        pace,
     )
 
 
 def reset_offsets(client: ConnectClient, name: str, *, stop: bool, pace: Pace) -> int:
-    """Forget all of them, and see that they stay forgotten; how many there were. It stays stopped."""
-    _stopped(client, name, stop=stop, pace=pace)
-    before = len(client.offsets(name))
-    _change(lambda: client.delete_offsets(name), lambda: not client.offsets(name), name, pace)
-    return before
-
-
-def _change(act: Callable[[], None], done: Callable[[], bool], name: str, pace: Pace) -> None:
-    """Act, and again as often as it is undone, until it has held for `_HOLD_S`."""
+    """Forget all of them, with the same promises as `set_offsets`; how many there were."""
     deadline = pace.clock() + pace.timeout_s
+    _stopped(client, name, stop=stop, deadline=deadline, pace=pace)
+    before = client.offsets(name)
+    _change(
+        lambda: client.delete_offsets(name),
+        lambda: [f"partition {_shown(one['partition'])} has an offset" for one in client.offsets(name)],
+        name,
+        deadline,
+        pace,
+    )
+    return len(before)
+
+
+def _change(
+    act: Callable[[], None], wrong: Callable[[], list[str]], name: str, deadline: float, pace: Pace
+) -> None:
+    """Act, and again each `_HOLD_S` that it is not so, until it has held for as long."""
+    held: float | None = None
+    seen = False
+    act()
+    acted = pace.clock()
     while True:
-        act()
-        until = pace.clock() + _HOLD_S
-        while done():
-            if pace.clock() >= until:
+        left, now = wrong(), pace.clock()
+        if not left:
+            seen, held = True, now if held is None else held
+            if now - held >= _HOLD_S:
                 return
-            pace.sleep(pace.poll_s)
-        if pace.clock() >= deadline:
-            raise TransientError(
-                f"connector {name}: its offsets were changed, and something commits others over them for"
-                f" {pace.timeout_s:.0f} s: does a task of it still run? Connect logs `Graceful stop of task"
-                f" {name}-0 failed`: restart that worker, then try again"
-            )
+        elif now >= deadline:
+            raise TransientError(f"connector {name}: {'; '.join(left)}: {_blame(name) if seen else _UNSEEN}")
+        else:
+            held = None
+            if now - acted >= _HOLD_S:
+                act()
+                acted = now
+        pace.sleep(pace.poll_s)
 
 
-def _has(committed: Offsets, wanted: Offsets) -> bool:
-    now = {json.dumps(one["partition"], sort_keys=True): one["offset"] for one in committed}
-    return all(now.get(json.dumps(one["partition"], sort_keys=True)) == one["offset"] for one in wanted)
+_UNSEEN: Final = (
+    "Connect took the change and has not shown it since: look with `tailrace connect offsets show`, and at"
+    " Connect's log"
+)
 
 
-def _stopped(client: ConnectClient, name: str, *, stop: bool, pace: Pace) -> Mapping[str, str]:
+def _blame(name: str) -> str:
+    return (
+        "it was changed, and something commits over it again and again: does a task of it still run? Connect"
+        f" logs `Graceful stop of task {name}-0 failed`: restart that worker, then try again"
+    )
+
+
+def _differing(committed: Offsets, wanted: Offsets) -> list[str]:
+    now = {_shown(one["partition"]): one["offset"] for one in committed}
+    return [
+        f"partition {partition} has {_offset(found)}, not {_offset(one['offset'])}"
+        for one in wanted
+        if (found := now.get(partition := _shown(one["partition"]))) != one["offset"]
+    ]
+
+
+def _shown(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _offset(value: Mapping[str, Any] | None) -> str:
+    return "no offset" if value is None else _shown(value)
+
+
+def _stopped(
+    client: ConnectClient, name: str, *, stop: bool, deadline: float, pace: Pace
+) -> Mapping[str, str]:
     """The configuration of a connector that is stopped now."""
     config, status = client.config(name), client.status(name)
     if config is None:
@@ -112,7 +163,6 @@ def _stopped(client: ConnectClient, name: str, *, stop: bool, pace: Pace) -> Map
                 f" `tailrace connect stop {name}` first, or add --stop"
             )
         client.stop(name)
-        deadline = pace.clock() + pace.timeout_s
         seen = wait_for(client, {name: "stopped"}, deadline=deadline, pace=pace)[name]
         if not seen.reached:
             raise TransientError(

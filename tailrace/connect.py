@@ -1,7 +1,7 @@
 """`tailrace connect`: connectors' files, and the cluster that they describe."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,11 +176,17 @@ def ours(place: Workplace, live: Mapping[str, LiveConnector]) -> list[str]:
 def the_connector(client: ConnectClient, name: str) -> LiveConnector:
     """Raises ConfigurationError, naming those that there are."""
     live = client.connectors()
-    if name not in live:
-        raise ConfigurationError(
-            f"there is no connector {name} on {client.shown}: it has {', '.join(live) or 'none at all'}"
-        )
+    require_all(client, live, [name])
     return live[name]
+
+
+def require_all(client: ConnectClient, live: Mapping[str, LiveConnector], names: Iterable[str]) -> None:
+    """Raises ConfigurationError if one of the names is none of the connectors that there are."""
+    if missing := sorted(set(names) - set(live)):
+        raise ConfigurationError(
+            f"there is no connector {', '.join(missing)} on {client.shown}: it has"
+            f" {', '.join(live) or 'none at all'}"
+        )
 
 
 def gone(place: Workplace, name: str, profile: str | None, *, clean: bool) -> LiveConnector:

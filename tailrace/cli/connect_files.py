@@ -39,11 +39,7 @@ def export(
     left_out = 0
     with connect.workplace(config, url).client() as client:
         live = client.connectors()
-        if missing := sorted(set(names or ()) - set(live)):
-            raise ConfigurationError(
-                f"there is no connector {', '.join(missing)} on {client.shown}: it has"
-                f" {', '.join(live) or 'none at all'}"
-            )
+        connect.require_all(client, live, names or ())
         made = []
         for name in names or live:
             kind = live[name].config.get("connector.class")

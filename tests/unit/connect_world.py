@@ -37,6 +37,9 @@ class Running:
     """So many changes of the offsets are written over, once they were looked at, by a task that has not
     ended."""
 
+    deaf: bool = False
+    """Whether changes of the offsets are accepted and come to nothing."""
+
 
 @dataclass
 class Cluster:
@@ -144,7 +147,9 @@ class Cluster:
             case _, ["offsets"]:
                 if known.state != "STOPPED":
                     return _said(400, {"message": "Connectors must be in the STOPPED state"})
-                known.offsets = [] if method == "DELETE" else [e for e in body["offsets"] if e["offset"]]
+                if not known.deaf:
+                    kept = [] if method == "DELETE" else body["offsets"]
+                    known.offsets = [entry for entry in kept if entry["offset"]]
         return _said(202, {})
 
     def _validation(self) -> Answer:

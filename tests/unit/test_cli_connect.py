@@ -23,6 +23,7 @@ from tailrace.cli.connect_snapshot import until_heard
 from tests.unit.connect_world import CANARY, TRACE, URL, Cluster, Running, shop_config
 
 Tailrace = Callable[..., "Done"]
+NO_NOPE = r"there is no connector nope on http://\S+: it has "
 VERBS = "validate plan apply status restart pause resume stop offsets snapshot export delete".split()  # noqa: SIM905 - read as a line
 QUICK = ("--settle", "0.5", "--timeout", "1.2")
 
@@ -307,7 +308,7 @@ def test_export_writes_no_secret_and_no_file_twice(
     assert "set SHOP_ODD_KEY before `apply`" in done.err
     assert CANARY not in (folder / "out" / "shop.yaml").read_text()
     assert "--force" in tailrace("export", "--to", "out", code=2).err
-    assert "there is no connector nope" in tailrace("export", "nope", code=2).err
+    assert re.search(NO_NOPE + "shop", tailrace("export", "nope", code=2).err)
     assert "${env:SHOP_DATABASE_PASSWORD}" in tailrace("export").out
 
 
@@ -357,9 +358,7 @@ def test_states_by_hand(cluster: Cluster, folder: Path, tailrace: Tailrace) -> N
     assert tailrace("pause", "shop").out == "ok    shop: paused\n"
     assert tailrace("stop", "shop", "--json").data[0]["state"] == "stopped"
     assert tailrace("resume", "shop", "--settle", "0").out == "ok    shop: running\n"
-    assert re.search(
-        r"there is no connector nope on http://\S+: it has ", tailrace("stop", "nope", code=2).err
-    )
+    assert re.search(NO_NOPE + "shop", tailrace("stop", "nope", code=2).err)
     assert "--task needs" in tailrace("restart", "--task", "0", code=2).err
 
 

@@ -87,8 +87,30 @@ def test_what_a_task_that_still_runs_commits_over_it_is_changed_again(
 
 def test_a_task_that_commits_without_end_is_named(cluster: Cluster, client: ConnectClient) -> None:
     cluster.connectors["shop"] = Running(shop_config(), "STOPPED", zombie=10**6)
-    with pytest.raises(TransientError, match="does a task of it still run"):
+    with pytest.raises(TransientError, match=r'"shop"} has an offset: .*does a task of it still run'):
         reset_offsets(client, "shop", stop=False, pace=PACE)
+
+
+def test_a_change_that_never_shows_blames_no_task(cluster: Cluster, client: ConnectClient) -> None:
+    cluster.connectors["shop"] = Running(shop_config(), "STOPPED", deaf=True)
+    for change, said in (
+        (lambda: reset_offsets(client, "shop", stop=False, pace=PACE), "has an offset"),
+        (lambda: set_offsets(client, "shop", [OTHER], stop=False, pace=PACE), 'not {"lsn": 3}'),
+    ):
+        began = CLOCK.now
+        cluster.writes.clear()
+        with pytest.raises(TransientError, match=f"{said}: Connect took the change and has not shown it"):
+            change()
+        assert CLOCK.now - began == pytest.approx(PACE.timeout_s, abs=2 * PACE.poll_s)
+        assert len(cluster.writes) <= PACE.timeout_s + 1, "written without a pause"
+
+
+def test_stop_and_change_share_one_time(cluster: Cluster, client: ConnectClient) -> None:
+    began = CLOCK.now
+    cluster.connectors["shop"] = Running(shop_config(), looks=["RUNNING"] * 15, deaf=True)
+    with pytest.raises(TransientError):
+        reset_offsets(client, "shop", stop=True, pace=PACE)
+    assert CLOCK.now - began <= PACE.timeout_s + 2 * PACE.poll_s
 
 
 def test_after_a_reset_the_prefix_is_still_a_partition(cluster: Cluster, client: ConnectClient) -> None:
@@ -117,6 +139,11 @@ def test_no_connector_no_offsets(cluster: Cluster, client: ConnectClient) -> Non
 def test_what_show_prints_can_be_set(wrapped: bool) -> None:
     text = json.dumps({"offsets": [OFFSET]} if wrapped else [OFFSET])
     assert parse_offsets(text) == [OFFSET]
+
+
+def test_one_partition_has_one_offset() -> None:
+    with pytest.raises(ConfigurationError, match=r'partition {"server": "shop"} is there more than once'):
+        parse_offsets(json.dumps([OFFSET, OTHER]))
 
 
 @pytest.mark.parametrize(
