@@ -26,7 +26,8 @@ from ingest.generations import Aliased, Frozen, Generation, Record, Registry, en
 from ingest.registry import RegistryTail, RegistryWriter
 from ingest.topics_admin import TopicsAdmin
 from ingest.worker import Worker
-from tailrace.reports import REPORT_SECONDS, Reporter
+from tailrace.reindex.progress import REPORT_SECONDS
+from tailrace.reports import Reporter
 
 log = logger(__name__)
 

@@ -14,9 +14,6 @@ from ingest.generations import Report, encode_record
 from ingest.registry import RegistryTail, RegistryWriter
 from ingest.worker import Following, Worker
 
-REPORT_SECONDS: Final = 2.0
-"""Between two reports, while a document has several generations and something changes."""
-
 AT_LEAST_SECONDS: Final = 30.0
 """Between two reports whatever happens, also as a sign of life."""
 

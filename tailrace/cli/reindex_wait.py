@@ -20,7 +20,7 @@ from tailrace.cli.client import call_lines
 from tailrace.cli.output import put, put_json, say
 from tailrace.reindex.control import Control
 from tailrace.reindex.decide import answering
-from tailrace.reindex.progress import Progress, Speed, speed
+from tailrace.reindex.progress import REPORT_SECONDS, Progress, Speed, speed
 from tailrace.reindex.questions import Saved
 
 LOOK_SECONDS: Final = 0.5
@@ -28,8 +28,11 @@ LINE_SECONDS: Final = 10.0
 """Between two lines where there is no terminal."""
 
 WATCH_SECONDS: Final = 2.0
-SAMPLE_SECONDS: Final = 1.0
-"""A rate takes two looks."""
+SAMPLE_SECONDS: Final = 1.5 * REPORT_SECONDS
+"""A rate takes two reports of a worker; one that has nothing new to say sends none."""
+
+UNSEEN_SECONDS: Final = 10.0
+"""After so long without a report, no worker seems to run."""
 
 _COMPARISON: Final = TypeAdapter(Comparison)
 
@@ -41,6 +44,7 @@ class Shown(Protocol):
 async def follow(control: Control, generation: Generation) -> dict[str, Any]:
     """Until it is caught up, with a bar. Its last status, as data."""
     looks: deque[tuple[float, Progress]] = deque(maxlen=200)
+    began = monotonic()
     with bar() as shown:
         while True:
             if not control.registry.find(generation.document, generation.number):
@@ -53,6 +57,8 @@ async def follow(control: Control, generation: Generation) -> dict[str, Any]:
             looks.append((monotonic(), found))
             pace = speed(looks)
             waits = "" if found.waiting is None else f"; waits: {found.waiting}"
+            if not found.workers and monotonic() - began > UNSEEN_SECONDS:
+                waits = "; no worker has reported on it yet: does one run?"
             shown(f"{show.moving(found, pace)}{waits}", found.covered, found.total)
             if found.caught_up:
                 return show.as_json(found, pace)
@@ -67,8 +73,10 @@ async def show_status(control: Control, document: str | None, *, watch: bool, as
     while True:
         running = [one for one in control.registry.running() if document in (None, one.document)]
         first = await _looked(control, running, looks)
-        if not watch and any(not one.caught_up for one, _ in first):
-            await asyncio.sleep(SAMPLE_SECONDS)
+        until = monotonic() + SAMPLE_SECONDS
+        before = {(one.document, one.number): one.reported_at for one, _ in first}
+        while not watch and monotonic() < until and any(_unmeasured(one, before) for one, _ in first):
+            await asyncio.sleep(LOOK_SECONDS)
             first = await _looked(control, running, looks)
         if as_json:
             data = [show.as_json(one, pace) for one, pace in first]
@@ -81,6 +89,10 @@ async def show_status(control: Control, document: str | None, *, watch: bool, as
             return
         sys.stdout.flush()
         await asyncio.sleep(WATCH_SECONDS)
+
+
+def _unmeasured(one: Progress, before: dict[tuple[str, int], int]) -> bool:
+    return not one.caught_up and one.reported_at == before.get((one.document, one.number))
 
 
 async def _looked(

@@ -19,6 +19,9 @@ CAUGHT_UP_SECONDS: Final = 5.0
 STALE_MS: Final = 90_000
 """Workers report at least every 30 s: one that has missed two is away."""
 
+REPORT_SECONDS: Final = 2.0
+"""Between two reports of a worker, while a document has several generations and something changes."""
+
 WINDOW_SECONDS: Final = 15.0
 """A rate is that of so long: short enough to follow a throttle, long enough for whole batches."""
 
@@ -75,6 +78,8 @@ class Progress:
     chunks: int | None
     bytes: int | None
     workers: tuple[WorkerSeen, ...]
+    reported_at: int = 0
+    """Of the newest report (Unix ms): no count is newer."""
 
     @property
     def covered(self) -> int:
@@ -155,6 +160,7 @@ def progress(
         chunks=None if newest is None else newest.chunks,
         bytes=None if newest is None else newest.bytes,
         workers=tuple(_seen(report, now) for report in reports),
+        reported_at=0 if newest is None else newest.at,
     )
 
 
@@ -175,12 +181,19 @@ class Speed:
 
 
 def speed(looks: Sequence[tuple[float, Progress]]) -> Speed:
-    """Over the looks of the last WINDOW_SECONDS, each with its time in seconds, oldest first."""
+    """Over the looks of the last WINDOW_SECONDS, each with its time in seconds, oldest first.
+
+    By the reports' own times, which are further apart than looks: between two looks there is none, or one.
+    """
     if not looks:
         return Speed(0.0, 0.0, None)
     at, last = looks[-1]
-    began, first = next((t, one) for t, one in looks if at - t <= WINDOW_SECONDS)
-    passed = at - began
+    within = [(t, one) for t, one in looks if at - t <= WINDOW_SECONDS]
+    within = [(t, one) for t, one in within if one.reported_at] or within[-1:]
+    first = within[0][1]
+    known = next((t for t, one in within if one.reported_at == last.reported_at), at)
+    silent = max(0.0, at - known - REPORT_SECONDS)
+    passed = (last.reported_at - first.reported_at) / 1000 + silent
     if passed <= 0:
         return Speed(0.0, 0.0, 0.0 if last.caught_up else None)
     records = max(0.0, (last.covered - first.covered) / passed)

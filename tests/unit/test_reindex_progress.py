@@ -8,7 +8,7 @@ from core.settings import DocumentSettings, HashingEncoderSettings, OpenAIEncode
 from ingest.generations import Aliased, Frozen, Generation, Pace, Pointer, Record, Report, registry_of
 from ingest.topics_admin import Bounds
 from tailrace.cli.reindex_show import listed, share, status
-from tailrace.reindex.progress import Progress, Speed, progress, speed
+from tailrace.reindex.progress import REPORT_SECONDS, Progress, Speed, progress, speed
 
 NOW = 1_780_000_000_000
 SECTION = DocumentSettings(table="shop.public.articles", text="{{ body }}")
@@ -87,15 +87,42 @@ def test_who_answers_is_what_the_alias_was_moved_to() -> None:
     assert look(Aliased("articles", 2), committed={}).answers
 
 
+def reported(at: float, covered: int, chunks: int = 0) -> Progress:
+    """A look at a worker that has reported `at` seconds after NOW."""
+    report = Report("articles", 2, "w", NOW + round(at * 1000), chunks, offsets={0: covered})
+    return look(report, committed={})
+
+
 def test_speed_is_that_of_the_last_seconds() -> None:
-    first, later = look(committed={}), look(committed={0: 500, 1: 600})
     assert speed([]) == Speed(0.0, 0.0, None)
-    assert speed([(0.0, first)]).seconds_left is None
-    found = speed([(0.0, first), (100.0, first), (110.0, later)])
-    assert (found.records_per_second, found.seconds_left) == (60.0, 1400 / 60.0)
-    assert speed([(0.0, later), (1.0, later)]).seconds_left is None
+    assert speed([(0.0, look(committed={}))]).seconds_left is None
+    looks = [(0.0, reported(0, 100)), (100.0, reported(100, 100)), (110.0, reported(110, 700))]
+    found = speed(looks)
+    assert (found.records_per_second, found.seconds_left) == (60.0, 1300 / 60.0)
+    assert speed([(0.0, reported(0, 500)), (1.0, reported(1, 500))]).seconds_left is None
     done = look(committed={0: 1000, 1: 1500})
-    assert speed([(0.0, later), (1.0, done)]).seconds_left == 0.0
+    assert speed([(0.0, reported(0, 500)), (1.0, done)]).seconds_left == 0.0
+
+
+@pytest.mark.parametrize("between", [0.5, 1.0, 3.0])
+def test_a_steady_speed_is_shown_as_such_however_looks_and_reports_fall(between: float) -> None:
+    """Each two seconds a report, and 50 chunks a second."""
+    looks = []
+    for number in range(30):
+        at = 0.3 + number * between
+        last = at // REPORT_SECONDS * REPORT_SECONDS
+        looks.append((at, reported(last, 10 * round(last), 50 * round(last))))
+    rates = [speed(looks[: end + 1]).chunks_per_second for end in range(len(looks)) if looks[end][0] > 4]
+    assert rates == pytest.approx([50.0] * len(rates), rel=0.1)
+
+
+def test_a_worker_that_has_gone_silent_becomes_slower() -> None:
+    steady = [(at, reported(at, 10 * at)) for at in range(0, 12, 2)]
+    silent = [(float(at), reported(10, 100)) for at in range(12, 22)]
+    rates = [speed([*steady, *silent[:end]]).records_per_second for end in range(len(silent) + 1)]
+    assert rates[0] == 10.0
+    assert rates[-1] < 4.0
+    assert rates == sorted(rates, reverse=True)
 
 
 @pytest.mark.parametrize(
