@@ -54,7 +54,8 @@ def start(
     document: Document,
     config: Config = DEFAULT_CONFIG,
     rate: Annotated[
-        float | None, typer.Option("--rate", min=0, help="Embedded chunks a second at most; 0: no limit.")
+        float | None,
+        typer.Option("--rate", min=0, help="Embedded chunks a second at most, by each worker; 0: no limit."),
     ] = None,
     share: Annotated[
         float | None, typer.Option("--share", min=0, max=1, help="Of the time, 0 to 1; 0: no limit.")
@@ -66,22 +67,24 @@ def start(
 ) -> None:
     """Build a new generation with the configuration of now. The workers do it; questions go on meanwhile.
 
-    Again, with the same configuration: changes its pace, and waits.
+    Again, with the same configuration: changes its pace, and waits. --rate leaves --share as it was, and
+    the other way round.
     """
     from tailrace.cli.reindex_show import built_from
     from tailrace.cli.reindex_wait import follow
-    from tailrace.reindex.control import configured, pace_of
+    from tailrace.reindex.control import configured
+    from tailrace.reindex.decide import PaceWish
 
     async def body(control: "Control", settings: "Settings") -> None:
         frozen = configured(settings, document)
-        step = await control.start(document, frozen, pace=pace_of(rate, share), force=force, displace=replace)
+        wish = PaceWish(rate, share)
+        step = await control.start(document, frozen, pace=wish, force=force, displace=replace)
         say(f"{step.said} ({built_from(step.generation)})")
         if not detach:
             last = await follow(control, step.generation)
-            say(
-                f"caught up; next: `tailrace reindex compare {document}`,"
-                f" `tailrace reindex promote {document}`"
-            )
+            candidate = control.registry.role(step.generation) == "candidate"
+            after = f"; next: `tailrace reindex compare {document}`, `tailrace reindex promote {document}`"
+            say(f"caught up{after if candidate else ''}")
             if as_json:
                 put_json(last)
         elif as_json:
@@ -192,7 +195,7 @@ def rollback(
                 f" {timeout:.0f} s for it"
             )
             await control.drained(target, timeout)
-            pointer = decide.still(pointer, control.registry, control.now())
+        pointer = decide.still(pointer, control.registry, control.now())
         await _moved(control, pointer, timeout, as_json=as_json)
 
     _run(config, body)

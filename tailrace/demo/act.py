@@ -21,6 +21,7 @@ from tailrace.demo.play import PROFILE, Player, Result
 from tailrace.demo.story import AGAIN, Step
 from tailrace.reindex import decide
 from tailrace.reindex.control import Control, configured
+from tailrace.reindex.decide import PaceWish
 from tailrace.reindex.planning import ReindexPlan, plan_reindex
 
 DOCUMENT: Final = "articles"
@@ -74,7 +75,7 @@ class Act:
             self._planned(await plan_reindex(self._edited, DOCUMENT))
             frozen = await asyncio.to_thread(configured, self._edited, DOCUMENT)
             async with Control(self._edited) as control:
-                step = await control.start(DOCUMENT, frozen, pace=None, force=False, displace=False)
+                step = await control.start(DOCUMENT, frozen, pace=PaceWish(), force=False, displace=False)
                 await self._built(control, step.generation)
                 self._compared(await self._compare(step.generation.number))
                 promoted = decide.promotion(control.registry, DOCUMENT, control.now())

@@ -102,7 +102,7 @@ class Control:
         ]
 
     async def start(
-        self, document: str, frozen: Frozen, *, pace: Pace | None, force: bool, displace: bool
+        self, document: str, frozen: Frozen, *, pace: decide.PaceWish, force: bool, displace: bool
     ) -> decide.Start:
         """As decide.start; recorded on return."""
         step = decide.start(
@@ -131,6 +131,7 @@ class Control:
         A drop cannot be taken back: TransientError says so if it was wished for meanwhile that this
         generation answers. Then another one does.
         """
+        await self._refresh()  # somebody may have been asked, and have thought about it
         record = decide.drop(self.registry, document, number)
         if record is None:
             return False
@@ -153,7 +154,7 @@ class Control:
                 return found
             if self._clock.monotonic() > deadline:
                 waits = "" if found.waiting is None else f"It waits: {found.waiting}. "
-                if generation.pace is not None:
+                if found.pace != Pace():
                     waits += "Its pace is limited (--rate or --share of its start). "
                 raise TransientError(
                     f"generation {generation.number} of {generation.document} is {found.lag} records behind"
@@ -256,6 +257,13 @@ class Control:
             " back: look at `tailrace reindex ls`, run it again"
         )
 
+    async def _refresh(self) -> None:
+        """On return the registry has all that stands in its topic now."""
+        topic = generations_topic(self._settings.app)
+        bounds = await asyncio.to_thread(self._admin.bounds, [topic])
+        while self._tail.position < bounds[topic, 0].end:
+            await self._tail.changed(DRAIN_STEP_SECONDS)
+
     async def _write(self, records: Sequence[Record]) -> list[int]:
         """Recorded on return, and read up to there; their offsets."""
         offsets = await self._writer.write([encode_record(one) for one in records])
@@ -278,10 +286,3 @@ def configured(settings: Settings, document: str) -> Frozen:
         )
     encoder = load_encoders(settings.encoder).document
     return Frozen(settings.documents[document], settings.encoder, encoder.fingerprint, encoder.dimensions)
-
-
-def pace_of(rate: float | None, share: float | None) -> Pace | None:
-    """As the command line says it: 0 lifts a limit, None leaves all as it is."""
-    if rate is None and share is None:
-        return None
-    return Pace(rate or None, share or None)

@@ -14,6 +14,21 @@ UNSEEN_MS: Final = 5 * 60_000
 
 
 @dataclass(frozen=True, slots=True)
+class PaceWish:
+    """As the command line says it: 0 lifts a limit, None leaves it as it is."""
+
+    rate: float | None = None
+    share: float | None = None
+
+    def of(self, pace: Pace) -> Pace:
+        return Pace(_limit(self.rate, pace.rate), _limit(self.share, pace.share))
+
+
+def _limit(wished: float | None, before: float | None) -> float | None:
+    return before if wished is None else wished or None
+
+
+@dataclass(frozen=True, slots=True)
 class Start:
     """What a start writes, and the generation that is followed from then on."""
 
@@ -46,24 +61,20 @@ def start(
     app: str,
     now: int,
     *,
-    pace: Pace | None,
+    pace: PaceWish,
     force: bool,
     displace: bool,
 ) -> Start:
     """A new generation with this configuration, or the one that is being built with it already.
 
-    `pace` None leaves a running one's as it is. ConfigurationError where nothing changed (unless
-    `force`), or where another candidate stands in the way (unless `displace`, which drops it).
+    With a pace, that of one that answered before and follows the log is changed, too. ConfigurationError
+    where nothing changed (unless `force`), or where another candidate stands in the way (unless `displace`,
+    which drops it).
     """
     live, rivals = answering(registry, document), candidates(registry, document)
     for one in rivals:
         if not differences(one.frozen, frozen):
-            if pace is None or pace == one.pace:
-                return Start((), one, f"generation {one.number} is being built with this configuration")
-            paced = replace(one, pace=pace)
-            return Start(
-                (paced,), paced, f"generation {one.number} is being built already; its pace was changed"
-            )
+            return _paced(one, pace, f"generation {one.number} is being built with this configuration")
     changed = differences(live.frozen, frozen)
     if not changed and not force:
         raise ConfigurationError(
@@ -72,6 +83,8 @@ def start(
         )
     for one in registry.of(document):
         if registry.role(one) == "previous" and not differences(one.frozen, frozen) and not force:
+            if pace != PaceWish():
+                return _paced(one, pace, f"generation {one.number}, which answered before, follows the log")
             raise ConfigurationError(
                 f"generation {one.number} of {document}, which answered before, is built with this"
                 f" configuration and still follows the log: `tailrace reindex rollback {document}` makes it"
@@ -85,7 +98,7 @@ def start(
             f"{names} of {document} is being built with another configuration: drop it first"
             f" (`tailrace reindex drop {document} {rivals[-1].number}`), or start with --replace"
         )
-    made = replace(started(registry, document, frozen, (), app, now), pace=pace or Pace())
+    made = replace(started(registry, document, frozen, (), app, now), pace=pace.of(Pace()))
     return Start(
         (*map(dropped, rivals), made),
         made,
@@ -93,10 +106,18 @@ def start(
     )
 
 
+def _paced(running: Generation, pace: PaceWish, said: str) -> Start:
+    paced = replace(running, pace=pace.of(running.pace))
+    if paced == running:
+        return Start((), running, said)
+    return Start((paced,), paced, f"{said}; its pace was changed")
+
+
 def promotion(registry: Registry, document: str, now: int) -> Pointer:
     """The newest candidate is to answer. ConfigurationError if there is none."""
     live, found = answering(registry, document), candidates(registry, document)
     if not found:
+        _refuse_pending(registry, live, f"`tailrace reindex rollback {document}` takes the wish back")
         raise ConfigurationError(
             f"nothing to promote: generation {live.number} answers for {document} and no newer one runs;"
             f" `tailrace reindex start {document}` builds one"
@@ -137,13 +158,7 @@ def rollback(registry: Registry, document: str, now: int) -> Pointer:
     live = answering(registry, document)
     older = [one for one in registry.of(document) if registry.role(one) == "previous"]
     if not older:
-        now_answers = registry.answering(document)
-        if now_answers is not None and now_answers != live:
-            raise ConfigurationError(
-                f"generation {live.number} of {document} is to answer already, and generation"
-                f" {now_answers.number} does until it is level: `tailrace reindex status {document}` says"
-                f" what it waits for, `tailrace reindex promote {document}` takes the wish back"
-            )
+        _refuse_pending(registry, live, f"`tailrace reindex promote {document}` takes the wish back")
         raise ConfigurationError(
             f"nothing to roll back to: generation {live.number} answers for {document} and no older one runs"
         )
@@ -153,8 +168,19 @@ def rollback(registry: Registry, document: str, now: int) -> Pointer:
     return Pointer(document, number or older[-1].number, live.number, now)
 
 
+def _refuse_pending(registry: Registry, wished: Generation, way_back: str) -> None:
+    """Raises ConfigurationError if what is to answer does not answer yet."""
+    answers, document = registry.answering(wished.document), wished.document
+    if answers is not None and answers != wished:
+        raise ConfigurationError(
+            f"generation {wished.number} of {document} is to answer already, and generation"
+            f" {answers.number} does until it is level: `tailrace reindex status {document}` says"
+            f" what it waits for, {way_back}"
+        )
+
+
 def still(pointer: Pointer, registry: Registry, now: int) -> Pointer:
-    """The rollback that was decided, after waiting for its target, if it still is the same one.
+    """The rollback that was decided, after a look at its target, if it still is the same one.
 
     TransientError if another wish came in between.
     """

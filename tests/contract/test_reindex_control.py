@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Sequence
 from dataclasses import replace
@@ -23,7 +24,8 @@ from ingest.generations import (
 )
 from ingest.registry import RegistryWriter
 from tailrace.reindex import decide
-from tailrace.reindex.control import Control, configured, pace_of
+from tailrace.reindex.control import Control, configured
+from tailrace.reindex.decide import PaceWish
 from tests.contract.control_world import FIRST, fill, in_log, obey, record, seen, settings
 
 pytestmark = pytest.mark.timeout(120)
@@ -33,17 +35,17 @@ def test_a_start_is_recorded_for_the_workers_and_again_it_only_changes_the_pace(
     async def test(brokers: list[str]) -> None:
         wished = configured(settings(brokers, "NEXT {{ body }}", 32), "articles")
         async with Control(settings(brokers)) as control:
-            made = await control.start("articles", wished, pace=None, force=False, displace=False)
+            made = await control.start("articles", wished, pace=PaceWish(), force=False, displace=False)
             assert (made.generation.number, made.generation.pace) == (2, Pace())
             assert (wished.dimensions, wished.fingerprint) == (32, "hashing-32")
             await seen(control, lambda: len(control.registry.running()) == 2)
-            again = await control.start("articles", wished, pace=pace_of(5, 0), force=False, displace=False)
+            again = await control.start("articles", wished, pace=PaceWish(5, 0), force=False, displace=False)
             await seen(control, lambda: control.registry.running()[1].pace == Pace(5.0, None))
             assert again.generation.number == 2
         async with Control(settings(brokers)) as control:  # another command reads what the first has written
             assert control.registry.running() == [FIRST, again.generation]
             with pytest.raises(ConfigurationError, match="nothing changed"):
-                await control.start("articles", FIRST.frozen, pace=None, force=False, displace=False)
+                await control.start("articles", FIRST.frozen, pace=PaceWish(), force=False, displace=False)
 
     in_log(test)
 
@@ -131,7 +133,7 @@ def test_of_two_starts_at_once_one_stands_and_the_other_is_told() -> None:
         async with Control(settings(brokers)) as one, Control(settings(brokers)) as other:
             said = await asyncio.gather(
                 *(
-                    outcome(control.start("articles", frozen, pace=None, force=False, displace=False))
+                    outcome(control.start("articles", frozen, pace=PaceWish(), force=False, displace=False))
                     for control, frozen in zip((one, other), wished, strict=True)
                 )
             )
@@ -151,7 +153,7 @@ def test_a_pace_never_brings_back_what_was_dropped_meanwhile() -> None:
         second = replace(FIRST, number=2, frozen=other)
         await record(brokers, second)
         async with Control(settings(brokers)) as control:
-            starting = control.start("articles", other, pace=Pace(5.0), force=False, displace=False)
+            starting = control.start("articles", other, pace=PaceWish(5.0), force=False, displace=False)
             control._writer = Late(control._writer, brokers, dropped(second))  # type: ignore[assignment]
             assert "was taken back" in await outcome(starting)
             found = control.registry.find("articles", 2)
@@ -179,17 +181,47 @@ class Late:
         await self._writer.stop()
 
 
+def test_a_drop_is_decided_on_what_stands_there_when_it_is_confirmed() -> None:
+    """While somebody thinks about the question, nothing is read: what answered before may answer again."""
+
+    async def test(brokers: list[str]) -> None:
+        second = replace(FIRST, number=2)
+        await record(brokers, second, Pointer("articles", 2, 1), Aliased("articles", 2))
+        async with Control(settings(brokers)) as control:
+            other = threading.Thread(
+                target=asyncio.run, args=(record(brokers, Pointer("articles", 1, 2), Aliased("articles", 1)),)
+            )
+            other.start()
+            other.join(20)
+            assert control.registry.pointers["articles"].live == 2, "the loop stood still"
+            with pytest.raises(ConfigurationError, match="generation 1 answers for articles"):
+                await control.drop("articles", 1)
+
+    in_log(test)
+
+
 def test_a_promotion_of_what_is_dropped_meanwhile_is_taken_back() -> None:
     async def test(brokers: list[str]) -> None:
         second = replace(FIRST, number=2)
         await record(brokers, second)
-        async with Control(settings(brokers)) as one, Control(settings(brokers)) as other:
-            moving = asyncio.create_task(outcome(one.move(Pointer("articles", 2, 1, 5), 20.0)))
-            dropping = asyncio.create_task(outcome(other.drop("articles", 2)))
-            said = await moving, await dropping
-            assert not any(answer.startswith("done: Moved") for answer in said)
-            await seen(one, lambda: one.registry.pointers["articles"].live == 1)
-            assert one.registry.live("articles") == FIRST
+        async with Control(settings(brokers)) as control:
+            control._writer = Late(control._writer, brokers, dropped(second))  # type: ignore[assignment]
+            with pytest.raises(TransientError, match="wish was taken back"):
+                await control.move(Pointer("articles", 2, 1, 5), 20.0)
+            await seen(control, lambda: control.registry.pointers["articles"].live == 1)
+            assert control.registry.live("articles") == FIRST
+
+    in_log(test)
+
+
+def test_a_drop_of_what_is_wished_for_meanwhile_says_what_answers() -> None:
+    async def test(brokers: list[str]) -> None:
+        second = replace(FIRST, number=2)
+        await record(brokers, second)
+        async with Control(settings(brokers)) as control:
+            control._writer = Late(control._writer, brokers, Pointer("articles", 2, 1, 5))  # type: ignore[assignment]
+            with pytest.raises(TransientError, match="it is dropped: generation 1 answers"):
+                await control.drop("articles", 2)
 
     in_log(test)
 
@@ -267,11 +299,9 @@ def test_an_embedded_log_is_refused_with_what_to_do() -> None:
         Control(made)
 
 
-def test_an_unknown_document_and_limits_of_zero() -> None:
+def test_an_unknown_document_is_named() -> None:
     with pytest.raises(
         ConfigurationError, match="no document 'pages' in the configuration: write one of art"
     ):
         configured(settings(["none:1"]), "pages")
-    assert pace_of(None, None) is None
-    assert pace_of(0, None) == Pace(None, None)
     assert isinstance(FIRST.frozen, Frozen)

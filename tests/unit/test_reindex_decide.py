@@ -8,6 +8,7 @@ from core.errors import ConfigurationError, TransientError
 from core.settings import DocumentSettings, HashingEncoderSettings, Reindex
 from ingest.generations import Aliased, Frozen, Generation, Pace, Pointer, Record, Report, registry_of
 from tailrace.reindex import decide
+from tailrace.reindex.decide import PaceWish
 
 NOW = 1_780_000_000_000
 TEXT = DocumentSettings(table="shop.public.articles", text="{{ body }}")
@@ -30,7 +31,7 @@ LIVE = Pointer("articles", 1)
 
 
 def started(
-    *records: Record, made: Frozen, pace: Pace | None = None, force: bool = False, displace: bool = False
+    *records: Record, made: Frozen, pace: PaceWish | None = None, force: bool = False, displace: bool = False
 ) -> decide.Start:
     return decide.start(
         registry_of([LIVE, *records]),
@@ -38,7 +39,7 @@ def started(
         made,
         "shop",
         NOW,
-        pace=pace,
+        pace=pace or PaceWish(),
         force=force,
         displace=displace,
     )
@@ -65,9 +66,13 @@ def test_the_same_candidate_again_only_takes_the_pace() -> None:
     records = generation(1), generation(2, frozen(OTHER))
     assert started(*records, made=frozen(OTHER)).records == ()
     assert started(*records, made=frozen(OTHER), force=True).records == ()
-    step = started(*records, made=frozen(OTHER), pace=Pace(50.0, None))
+    step = started(*records, made=frozen(OTHER), pace=PaceWish(50.0))
     assert step.records == (replace(records[1], pace=Pace(50.0, None)),)
-    assert started(generation(1), step.generation, made=frozen(OTHER), pace=Pace(50.0, None)).records == ()
+    assert started(generation(1), step.generation, made=frozen(OTHER), pace=PaceWish(50.0)).records == ()
+    shared = started(generation(1), step.generation, made=frozen(OTHER), pace=PaceWish(share=0.5))
+    assert shared.generation.pace == Pace(50.0, 0.5), "one limit leaves the other"
+    lifted = started(generation(1), shared.generation, made=frozen(OTHER), pace=PaceWish(0))
+    assert lifted.generation.pace == Pace(None, 0.5)
 
 
 def test_another_candidate_in_the_way_is_named_and_only_displaced_on_request() -> None:
@@ -86,6 +91,21 @@ def test_going_back_to_what_answered_before_is_a_rollback_not_a_rebuild() -> Non
     with pytest.raises(ConfigurationError, match="reindex rollback articles"):
         started(*records, made=frozen())
     assert started(*records, made=frozen(), force=True).generation.number == 3
+
+
+def test_what_answered_before_takes_another_pace_too() -> None:
+    """It must keep pace with the log, or there is no way back to it."""
+    slow = generation(2, frozen(OTHER), pace=Pace(5.0))
+    records = generation(3, frozen(OTHER, 32)), slow, Pointer("articles", 3, 2)
+    step = started(*records, made=frozen(OTHER), pace=PaceWish(0))
+    assert step.records == (replace(slow, pace=Pace()),)
+    assert step.said == "generation 2, which answered before, follows the log; its pace was changed"
+
+
+def test_a_promotion_that_waits_for_its_generation_is_not_called_done() -> None:
+    records = generation(1), generation(2, frozen(OTHER)), Aliased("articles", 1)
+    with pytest.raises(ConfigurationError, match=r"2 of articles is to answer already.*generation 1 does"):
+        decide.promotion(registry_of([*records, Pointer("articles", 2, 1)]), "articles", NOW)
 
 
 def test_promotions_and_rollbacks_go_to_and_fro() -> None:
