@@ -177,7 +177,7 @@ class IndexAgent:
         def wanted() -> bool:
             return not self._stopping and still_owner(app, generation)
 
-        while still_owner(app, generation) and not self.gone:
+        while wanted() and not self.gone:
             self._began = time.monotonic()
             try:
                 loop = asyncio.get_running_loop()

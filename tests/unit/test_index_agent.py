@@ -157,3 +157,11 @@ def test_a_text_that_an_encoder_refuses_is_set_aside_alone_or_among_others() -> 
     assert world.apply([{"id": 1, "body": "a bad text"}]) == 1
     assert world.apply([{"id": 2, "body": "another bad text"}, *rows(10)]) == 1
     assert world.collection.counts().documents == ROWS
+
+
+def test_after_a_stop_no_batch_is_begun() -> None:
+    """The one before may have been broken off: what covers a later one would cover it too."""
+    world = World()
+    world.agent.stop()
+    world.take(row(1, 1), offset=0)
+    assert world.manifest(1) is None
