@@ -4,7 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CORES := $$(getconf _NPROCESSORS_ONLN)
-# with -n processes, more than cores where tests wait; ARGS="-n 0" gives one, as a debugger needs it
+# each target says how many processes with -n; ARGS="-n 0" runs all in one, as a debugger needs it
 PYTEST := $(BIN)/python -m pytest -q
 ARGS ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
@@ -71,8 +71,7 @@ contract: setup-dev ## every adapter against its seam's contract
 
 e2e: setup-dev ## the real stack, started by the same code as `make up`
 	@# tests on one stack stay in one process; two of them, whose stacks are waited for half of the time
-	$(PYTEST) -n 2 --dist loadfile --no-loadscope-reorder --durations 40 --durations-min 5 \
-		tests/e2e $(ARGS)
+	$(PYTEST) -n 2 --durations 40 --durations-min 5 tests/e2e $(ARGS)
 
 bench: setup-dev .venv-torch/made ## figures against their bars: JSON and a table
 	$(BIN)/python -m tests.bench $(ARGS)

@@ -80,8 +80,9 @@ class Ingest(Section):
     """Size bound of that file: the least recently used vectors go first."""
 
     instance: str | None = None
-    """Static member name of this worker; a restart within the session then moves nothing. Each of several
-    workers needs its own, as `TAILRACE_INGEST__INSTANCE`: two of one name push each other out for ever."""
+    """Static member name of this worker; a restart within the session then moves nothing. Where it is set,
+    each worker of an app needs another one, as `TAILRACE_INGEST__INSTANCE`: two of one name push each other
+    out for ever."""
 
 
 class Reindex(Section):

@@ -9,12 +9,16 @@ from xdist.scheduler import LoadFileScheduling
 
 from core.errors import ConfigurationError
 from infra.stack import Ports, Stack, StackSettings, tools
+from infra.stack.jars import complete
 from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
 from tests.e2e.connect_desk import Desk, desk_in
 from tests.e2e.mariadb_world import World, written_to
 
 NewStack = Callable[[str], Stack]
+
+JARS: Final = REPOSITORY / ".tailrace" / "stack" / "jars"
+"""The checkout's: fetched once, read by all."""
 
 WORLDS: Final = {
     "shared": ("test_connect_", "test_stack", "test_topics_admin"),
@@ -42,13 +46,18 @@ def world_of(file: Path) -> str:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WorldScheduling:
+    config.option.loadscopereorder = False  # by the number of tests, which says nothing of how long they take
     return WorldScheduling(config, log)
 
 
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
     """What is missing on the machine is installed once, before several processes look for it."""
     try:
-        tools.find(need_mvn=True, need_mariadb=True, say=config.get_terminal_writer().line)
+        tools.find(
+            need_mvn=not complete(JARS, mariadb=True),
+            need_mariadb=True,
+            say=config.get_terminal_writer().line,
+        )
     except ConfigurationError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -56,12 +65,15 @@ def pytest_xdist_setupnodes(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {world: rank for rank, world in enumerate(WORLDS)}
     mine = [item for item in items if Path(__file__).parent in item.path.parents]
-    for item in mine:
-        for fixture, world in FIXTURES.items():
-            if fixture in getattr(item, "fixturenames", ()) and world_of(item.path) != world:
-                raise pytest.UsageError(f"{item.nodeid} uses {fixture}: name its file in WORLDS[{world!r}]")
     mine.sort(key=lambda item: ranks.get(world_of(item.path), len(ranks)))
     items[:] = [*(item for item in items if item not in mine), *mine]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for fixture, world in FIXTURES.items():
+        if fixture in getattr(item, "fixturenames", ()) and world_of(item.path) != world:
+            pytest.fail(f"{item.nodeid} uses {fixture}: name its file in WORLDS[{world!r}]", pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -71,9 +83,7 @@ def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStack]:
 
     def make(name: str) -> Stack:
         directory = tmp_path_factory.mktemp(name) / "stack"
-        # The jars are the checkout's: fetched once, read by all.
-        jars = REPOSITORY / ".tailrace" / "stack" / "jars"
-        stack = Stack(StackSettings(directory, Ports(*free_ports(5)), jars=jars))
+        stack = Stack(StackSettings(directory, Ports(*free_ports(5)), jars=JARS))
         made.append(stack)
         return stack
 
@@ -87,7 +97,7 @@ def new_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStack]:
 def stack(new_stack: NewStack) -> Stack:
     """Postgres with the sample shop, Kafka, and Connect with the connector running. Tailrace is not started.
 
-    Shared by the whole session: a test that kills a piece calls `stack.up(with_tailrace=False)` after.
+    Shared by all tests of its world: one that kills a piece calls `stack.up(with_tailrace=False)` after.
     """
     made = new_stack("shared")
     made.up(with_tailrace=False)
@@ -102,6 +112,6 @@ def desk(stack: Stack, tmp_path: Path) -> Iterator[Desk]:
 
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One stack for all files on MariaDB; it ends with the last of them, or with the session."""
+    """One stack for all files on MariaDB, which are a world; it ends with the process that plays it."""
     with written_to(tmp_path_factory.mktemp("mariadb") / "stack") as made:
         yield made

@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, Self
 import psycopg
 
 from infra.stack import Stack
-from tests.e2e.support import Api, Unavailable, eventually, long_text, lsn, say
+from tests.e2e.support import Api, Unavailable, long_text, lsn, say
 
 Kind = Literal["articles", "orders"]
 Row = tuple[Kind, int]
@@ -140,12 +140,11 @@ class Workload:
     def wait_newer(self, times: int) -> None:
         """Until answers have moved on so often: they are as of so many more positions."""
         for _ in range(times):
-            newest = max((seen.position for seen in self.seen), default=-1)
-            eventually(
-                lambda newest=newest: any(seen.position > newest for seen in self.seen[-50:]),  # type: ignore[misc]
-                within_s=60,
-                what="answers stay as they are",
-            )
+            newest = self._newest()
+            self._wait(lambda newest=newest: int(self._newest() > newest), 1, 60.0, "newer answers")  # type: ignore[misc]
+
+    def _newest(self) -> int:
+        return max((seen.position for seen in self.seen), default=-1)
 
     def _wait(self, count: Callable[[], int], more: int, within_s: float, what: str) -> None:
         wanted, deadline = count() + more, time.monotonic() + within_s

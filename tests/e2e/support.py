@@ -338,6 +338,13 @@ def members(stack: Stack, group: str) -> int:
     return len(admin.describe_consumer_groups([group])[group].result(10).members)
 
 
+def at_work(stack: Stack, group: str) -> int:
+    """Those of them that have partitions."""
+    admin = AdminClient({"bootstrap.servers": stack.brokers, "log_level": 0})
+    found = admin.describe_consumer_groups([group])[group].result(10).members
+    return sum(bool(one.assignment and one.assignment.topic_partitions) for one in found)
+
+
 def long_text(seed: int, words: int = 900) -> str:
     """A text that Postgres keeps out of line; words that appear nowhere else."""
     made: list[str] = []
