@@ -221,6 +221,7 @@ class Worker:
                 settings.ingest,
                 self._clock,
                 self._failpoint,
+                lambda topic=topic: TopicsAdmin(self._brokers).bounds([topic])[topic, 0].start,  # type: ignore[misc]
             )
             self._resolvers.append(agent)
             self._register(app, topic, f"resolve-{topic}", agent.run)

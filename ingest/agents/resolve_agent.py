@@ -19,6 +19,7 @@ from core.telemetry import logger
 from core.topics import HOUR_MS, raw_topic
 from core.version import epoch_of, version
 from ingest.agents.drainer import ack, assigned_generation, batches, release, still_owner
+from ingest.agents.holes import has_hole, missed
 from ingest.brake import Brake
 from ingest.course import seen_before
 from ingest.dead_letters import MOST_BYTES, DeadLetter
@@ -76,10 +77,14 @@ class ResolveAgent:
         settings: Ingest,
         clock: Clock,
         failpoint: Callable[[str], None],
+        log_start: Callable[[], int],
     ) -> None:
+        """`log_start`: the first offset that the raw topic still has; blocking."""
         self._table, self._source, self._epoch = table, source, epoch
         self._store, self._park, self._settings = store, park, settings
-        self._clock, self._failpoint = clock, failpoint
+        self._clock, self._failpoint, self._log_start = clock, failpoint, log_start
+        self._next: int | None = None
+        """The raw offset that comes next, where a progress record or the batch before tells."""
         self._generation: int | None = None
         self._resolver: Resolver | None = None
         self._alarm = GuardAlarm(raw_topic(source.prefix, table.table), source.expected_events_per_second)
@@ -176,6 +181,7 @@ class ResolveAgent:
             if self._generation != generation:
                 await self._take_over(generation)
             self._check_owner()
+            await self._check_whole(batch)
             now = self._clock.now_ms()
             tally = _Tally()
             segments, letters = self._resolve(batch, now, tally)
@@ -190,8 +196,23 @@ class ResolveAgent:
                     list(segment.rows.values()), segment.truncate, None, self._check_owner
                 )
             await self._store.write(list(segments[-1].rows.values()), None, progress, self._check_owner)
+            self._next = batch[-1].message.offset + 1
             self._brake.count(len(letters), len(batch))
             self._count(tally)
+
+    async def _check_whole(self, batch: list[Any]) -> None:
+        """A client whose offset is gone goes on at the log's first one, and says nothing."""
+        offsets = [event.message.offset for event in batch]
+        if not has_hole(self._next, offsets):
+            return
+        gone = missed(self._next, offsets, await asyncio.to_thread(self._log_start))
+        if gone is not None:
+            topic = raw_topic(self._source.prefix, self._table.table)
+            raise FencedError(
+                f"{topic}: records {gone[0]} to {gone[1]} were deleted before they were read: its retention"
+                " is too short for this worker. Nothing of what follows was acknowledged: give"
+                f" the topic more, let the connector take a new snapshot, and run `tailrace resync {topic}`"
+            )
 
     async def _take_over(self, generation: int) -> None:
         await self._store.catch_up()
@@ -202,6 +223,8 @@ class ResolveAgent:
         least = marks[0] if len(marks) == self._store.partitions else Progress(0, seen=Seen())
         self._position, self._committed_at = least.position, least.committed_at
         self._reached = marks[-1] if marks else None
+        ours = len(marks) == self._store.partitions and epoch_of(least.version) == self._epoch
+        self._next = least.version - version(self._epoch, 0) + 1 if ours else None
         # An older epoch's keys may have had another shape: a resync is the cure for that.
         rows = (row for row in table.rows() if not row.deleted and epoch_of(row.version) == self._epoch)
         known = next(rows, None)

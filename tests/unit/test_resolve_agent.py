@@ -60,13 +60,21 @@ class World:
         self.epoch, self.ingest = epoch, Ingest.model_validate(ingest)
         self.store = Store()
         self.parked: list[DeadLetter] = []
-        self.offset = 0
+        self.offset = self.log_start = 0
         self.restart()
 
     def restart(self) -> None:
         store: Any = self.store
         self.agent = ResolveAgent(
-            TABLE, SOURCE, self.epoch, store, self.park, self.ingest, FixedClock(), lambda _: None
+            TABLE,
+            SOURCE,
+            self.epoch,
+            store,
+            self.park,
+            self.ingest,
+            FixedClock(),
+            lambda _: None,
+            lambda: self.log_start,
         )
         self.agent._app = SimpleNamespace(
             consumer_generation_id=1,
@@ -365,3 +373,42 @@ def test_a_truncated_row_has_a_grave_for_as_long_as_a_deleted_one() -> None:
     assert expired(world.agent) == []
     clock.advance(120)
     assert [row.deleted for row in expired(world.agent)] == [True]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_records_that_were_deleted_before_they_were_read_are_missed(restarted: bool) -> None:
+    world = World()
+    world.take(change("c", 10, {"id": 1}))
+    if restarted:
+        world.restart()
+    world.offset = world.log_start = 7
+    with pytest.raises(FencedError, match=r"records 1 to 6 were deleted before they were read.*resync"):
+        world.take(change("u", 20, {"id": 1}))
+    row = world.row()
+    assert row is not None
+    assert row.version == 0
+
+
+def test_a_mark_in_the_log_that_nobody_is_given_is_no_loss() -> None:
+    world = World()
+    world.take(change("c", 10, {"id": 1}))
+    world.offset = 2
+    world.take(change("u", 20, {"id": 1}))
+    world.restart()
+    world.offset = 4
+    world.take(change("u", 30, {"id": 1}))
+    row = world.row()
+    assert row is not None
+    assert row.version == 4
+
+
+def test_a_new_epoch_may_begin_anywhere() -> None:
+    world = World()
+    world.take(change("c", 10, {"id": 1}))
+    world.epoch = 1
+    world.restart()
+    world.offset = world.log_start = 50
+    world.take(change("r", 20, {"id": 1}))
+    row = world.row()
+    assert row is not None
+    assert row.version == version(1, 50)
