@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 differs / not fr
 130 interrupted. Heavy imports stand inside the commands: `tailrace --help` stays under 0.3 s.
 """
 
-import sys
 from collections.abc import Sequence
 
 import typer
@@ -18,6 +17,7 @@ from tailrace.cli.doc import app as doc
 from tailrace.cli.doctor import doctor
 from tailrace.cli.freshness import freshness
 from tailrace.cli.init import init
+from tailrace.cli.output import say
 from tailrace.cli.query import query
 from tailrace.cli.reindex import app as reindex
 from tailrace.cli.resync import resync
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except (TailraceError, OSError) as error:  # the system's: a full disk, a folder that may not be written
-        print(f"tailrace: {error}", file=sys.stderr)  # noqa: T201 - the message is the interface
+        say(f"tailrace: {error}")
         return USAGE if isinstance(error, ConfigurationError) else FAILED
     except Exception as error:  # typer's own usage errors carry their code and text
         shown = getattr(error, "format_message", None)
@@ -87,6 +87,6 @@ def run(arguments: Sequence[str]) -> int:
             raise
         context = getattr(error, "ctx", None)
         command = "tailrace" if context is None else context.command_path
-        print(f"tailrace: {shown()}\nTry `{command} --help`.", file=sys.stderr)  # noqa: T201
+        say(f"tailrace: {shown()}\nTry `{command} --help`.")
         return int(getattr(error, "exit_code", USAGE))
     return code if isinstance(code, int) else 0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tailrace.cli.output import put, say
+from tailrace.cli.output import plain, put, say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,7 +45,7 @@ def confirm(question: str, *, yes: bool) -> None:
         return
     if not sys.stdin.isatty():
         raise ConfigurationError(f"{question} Nothing was changed: run it again with --yes to agree")
-    if not typer.confirm(question, err=True):
+    if not typer.confirm(plain(question), err=True):
         say("nothing was changed")
         raise typer.Exit(FAILED)
 

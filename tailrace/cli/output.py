@@ -1,25 +1,44 @@
-"""How commands speak: data on stdout, messages on stderr, no animation off a terminal."""
+"""How commands speak: data on stdout, messages on stderr, no animation off a terminal.
+
+Much of what is said was written by others: rows, names and traces of a cluster. A terminal obeys
+control characters, so none passes but the ends of lines and tabs.
+"""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    r"""The text with control characters spelled out, `\x1b`; the ends of lines and tabs stay."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\r\n", "\n"))
 
 
 def say(message: str) -> None:
     """One line for a person."""
-    print(message, file=sys.stderr)  # noqa: T201 - the interface
+    print(plain(message), file=sys.stderr)  # noqa: T201 - the interface
 
 
 def put(text: str) -> None:
     """Data for a person or a program."""
-    print(text)  # noqa: T201 - the interface
+    print(plain(text))  # noqa: T201 - the interface
 
 
 def put_json(data: Any) -> None:
     """Data for a program."""
-    put(json.dumps(data, ensure_ascii=False, indent=2, default=str))
+    made = json.dumps(data, ensure_ascii=False, indent=2, default=str)
+    # JSON itself escapes those below the space only.
+    print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", made))  # noqa: T201 - the interface
+
+
+def clear() -> None:
+    """Begin the terminal's page anew."""
+    print("\033[H\033[2J")  # noqa: T201 - our own codes
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

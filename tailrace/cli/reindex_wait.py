@@ -17,7 +17,7 @@ from ingest.generations import Generation
 from retrieve.compare import Comparison
 from tailrace.cli import reindex_show as show
 from tailrace.cli.client import call_lines
-from tailrace.cli.output import put, put_json, say
+from tailrace.cli.output import clear, put, put_json, say
 from tailrace.reindex.control import Control
 from tailrace.reindex.decide import answering
 from tailrace.reindex.progress import REPORT_SECONDS, Progress, Speed, speed
@@ -83,7 +83,7 @@ async def show_status(control: Control, document: str | None, *, watch: bool, as
             put(json.dumps(data)) if watch else put_json(data)
         else:
             if watch and sys.stdout.isatty():
-                put("\033[H\033[2J")
+                clear()
             put("\n\n".join(show.status(one, pace, control.now()) for one, pace in first) or "nothing runs")
         if not watch:
             return

@@ -1,0 +1,49 @@
+"""What others wrote is shown and not obeyed: no control character reaches the terminal."""
+
+import json
+
+import pytest
+
+from core.errors import ConfigurationError
+from tailrace import cli
+from tailrace.cli.output import clear, put, put_json, say
+
+EVIL = "shop\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\rfine"
+SHOWN = r"shop\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\x0dfine"
+
+
+def test_control_characters_are_spelled_out_and_lines_and_tabs_stay(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put(f"{EVIL}\n\tat x")
+    say(f"{EVIL}\n\tat x")
+    assert capsys.readouterr() == (f"{SHOWN}\n\tat x\n", f"{SHOWN}\n\tat x\n")
+
+
+def test_text_in_every_script_and_lines_of_windows_stay_readable(capsys: pytest.CaptureFixture[str]) -> None:
+    put("Grüße → 日本語 \u200d 😀\r\nnext")
+    assert capsys.readouterr().out == "Grüße → 日本語 \u200d 😀\nnext\n"
+
+
+def test_json_says_the_same_and_holds_no_control_character(capsys: pytest.CaptureFixture[str]) -> None:
+    put_json({"name": EVIL, "said": "Grüße"})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"name": EVIL, "said": "Grüße"}
+    assert "Grüße" in out
+    assert not [sign for sign in out if sign != "\n" and (sign < " " or "\x7f" <= sign <= "\x9f")]
+
+
+def test_an_error_of_a_command_is_shown_the_same_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ConfigurationError(f"there is no connector {EVIL}")
+
+    monkeypatch.setattr(cli, "app", fail)
+    assert cli.run(["connect", "status"]) == 2
+    assert capsys.readouterr().err == f"tailrace: there is no connector {SHOWN}\n"
+
+
+def test_our_own_codes_work(capsys: pytest.CaptureFixture[str]) -> None:
+    clear()
+    assert capsys.readouterr().out == "\x1b[H\x1b[2J\n"
