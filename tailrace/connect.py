@@ -65,13 +65,21 @@ class Workplace:
 
 
 def workplace(
-    config: Path, url: str | None, owner: str | None = None, profile: str | None = None
+    config: Path,
+    url: str | None,
+    owner: str | None = None,
+    profile: str | None = None,
+    *,
+    offline: bool = False,
 ) -> Workplace:
-    """From tailrace.yaml; with `url` it may be missing. Raises ConfigurationError."""
-    if url is not None and not config.exists():
-        return Workplace(url, 10.0, owner_mark(owner, profile), config.parent, None)
+    """From tailrace.yaml; with `url` it may be missing. Raises ConfigurationError.
+
+    `offline`, for verbs that ask nobody: neither the file nor an address is needed.
+    """
+    if (url is not None or offline) and not config.exists():
+        return Workplace(url or "", 10.0, owner_mark(owner, profile), config.parent, None)
     settings = load(config).settings
-    if url is None and settings.connect is None:
+    if url is None and settings.connect is None and not offline:
         raise ConfigurationError(
             f"{config} has no connect.url: set it to Kafka Connect's REST address, or give --url"
         )
@@ -79,11 +87,6 @@ def workplace(
     address = url or (settings.connect.url if settings.connect else "")
     mark = owner_mark(owner or settings.app, profile)
     return Workplace(address, timeout, mark, config.parent, settings)
-
-
-def nowhere(config: Path) -> Workplace:
-    """For verbs that ask nobody."""
-    return Workplace("", 10.0, None, config.parent, None)
 
 
 def refusals(place: Workplace, loaded: Sequence[LoadedSpec]) -> dict[str, list[str]]:

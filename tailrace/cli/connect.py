@@ -73,7 +73,7 @@ def validate(
     from core.errors import TailraceError
     from tailrace import connect
 
-    place = connect.workplace(config, url) if not offline or config.exists() else connect.nowhere(config)
+    place = connect.workplace(config, url, offline=offline)
     loaded = connect.named_files(place, files, profile)
     found: dict[str, list[str]] = {one.spec.name: [] for one in loaded} | connect.refusals(place, loaded)
     sound = [one for one in loaded if not found[one.spec.name]]

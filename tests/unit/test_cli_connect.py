@@ -160,9 +160,14 @@ def test_what_the_rules_refuse_makes_no_call(
 def test_validate_offline_asks_nobody_and_needs_no_configuration(
     cluster: Cluster, folder: Path, tailrace: Tailrace
 ) -> None:
-    (folder / "tailrace.yaml").unlink()
-    done = tailrace("validate", "connectors", "--offline")
-    assert done.out == "ok    shop  (connectors/shop.yaml)\n"
+    path = folder / "tailrace.yaml"
+    tree = yaml.safe_load(path.read_text())
+    del tree["connect"]
+    path.write_text(yaml.safe_dump(tree))
+    assert tailrace("validate", "--offline").out == "ok    shop  (connectors/shop.yaml)\n"
+    assert "has no connect.url" in tailrace("validate", code=2).err
+    path.unlink()
+    assert tailrace("validate", "connectors", "--offline").out == "ok    shop  (connectors/shop.yaml)\n"
     assert cluster.asked == 0
 
 
