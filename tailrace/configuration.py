@@ -15,8 +15,9 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
+from connectors.file import SUFFIXES
 from core.errors import ConfigurationError
-from core.settings import Settings
+from core.settings import Settings, Source
 from embed.render import Renderer
 
 PREFIX: Final = "TAILRACE_"
@@ -254,6 +255,8 @@ def _beside(settings: Settings, folder: Path) -> Settings:
                 update[name] = moved(value)
             elif isinstance(value, Path):
                 update[name] = folder / value
+            elif isinstance(section, Source) and name == "connector" and Path(value or "").suffix in SUFFIXES:
+                update[name] = str(folder / value)
             elif isinstance(value, dict):
                 update[name] = {
                     key: moved(item)

@@ -9,6 +9,7 @@ from typing import Final
 
 from connectors.diff import OWNER_KEY, Desired, Plan, is_of, owner_mark, plan
 from connectors.file import SUFFIXES
+from connectors.hints import Explanation, explain
 from connectors.live import LiveConnector
 from connectors.rest import ConnectClient
 from connectors.spec import LoadedSpec, read_specs
@@ -16,6 +17,7 @@ from core.addresses import shown_url
 from core.errors import ConfigurationError
 from core.settings import Settings
 from tailrace.configuration import load
+from tailrace.connector_names import connector_names
 
 FOLDER: Final = "connectors"
 """Beside tailrace.yaml: where files are looked for that no source names."""
@@ -50,7 +52,7 @@ class Workplace:
         if given:
             return list(given)
         named = [
-            self.folder / source.connector
+            Path(source.connector)
             for source in (self.settings.sources.values() if self.settings else ())
             if source.connector is not None and Path(source.connector).suffix in SUFFIXES
         ]
@@ -164,16 +166,22 @@ def standing(
 
 def ours(place: Workplace, live: Mapping[str, LiveConnector]) -> list[str]:
     """Connectors that bear our mark, of whichever profile, or that a source names."""
-    named = {
-        Path(source.connector).stem
-        for source in (place.settings.sources.values() if place.settings else ())
-        if source.connector is not None
-    }
+    named = set(connector_names(place.settings.sources if place.settings else {}).values())
     return [
         name
         for name, connector in live.items()
         if name in named or is_of(connector.config.get(OWNER_KEY), place.owner)
     ]
+
+
+def explained(
+    client: ConnectClient, name: str, config: Mapping[str, str], trace: str | None
+) -> Explanation | None:
+    """Why it failed, without the secrets of its configuration; None where nothing has."""
+    if trace is None:
+        return None
+    keys = client.password_keys(config.get("connector.class", ""))
+    return explain(trace, config, password_keys=keys, name=name)
 
 
 def the_connector(client: ConnectClient, name: str) -> LiveConnector:

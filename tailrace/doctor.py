@@ -4,19 +4,17 @@ Each look is on its own: one that fails does not hide the next.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 import httpx2
 
 from connectors.checks import Check
-from connectors.hints import explain
 from connectors.inspect import inspect
 from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, derived_name, violations
 from connectors.rest import ConnectClient
 from core.addresses import shown_url
-from core.errors import TailraceError
+from core.errors import ConfigurationError, TailraceError
 from core.secret import Secret
 from core.settings import (
     EdgeIndex,
@@ -30,7 +28,9 @@ from core.topics import alias_name, required_topics
 from ingest.topic_plan import plan_topics
 from ingest.topics_admin import TopicsAdmin
 from tailrace.adapters import build_index, load_encoders
+from tailrace.connect import explained
 from tailrace.connect_databases import columns_used
+from tailrace.connector_names import connector_name
 
 HTTP_SECONDS: Final = 5.0
 
@@ -100,24 +100,32 @@ def _connect(settings: Settings, deployed: dict[str, dict[str, str]]) -> Iterato
             )
         )
         for name, source in settings.sources.items():
-            if source.connector is not None:
-                connector = Path(source.connector).stem
-                yield from _connector(client, connector)
-                if (config := client.config(connector)) is not None:
-                    deployed[name] = config
-                    yield from _deployed(f"connector {connector}", config, name, settings)
+            if source.connector is None:
+                continue
+            try:
+                connector = connector_name(source.connector)
+            except ConfigurationError as error:
+                yield Check(
+                    f"connector of {name}", "fail", str(error), "mend the file, or name the connector"
+                )
+                continue
+            config = client.config(connector)
+            yield from _connector(client, connector, config)
+            if config is not None:
+                deployed[name] = config
+                yield from _deployed(f"connector {connector}", config, name, settings)
 
 
-def _connector(client: ConnectClient, connector: str) -> Iterator[Check]:
+def _connector(client: ConnectClient, connector: str, config: Mapping[str, str] | None) -> Iterator[Check]:
     title = f"connector {connector}"
     status = client.status(connector)
-    if status is None:
+    if config is None or status is None:
         yield Check(title, "fail", "is not deployed", "deploy it, or correct sources.*.connector")
-        return
-    if status.running:
+    elif status.running:
         yield Check(title, "ok", "RUNNING with all tasks")
-    else:
-        found = explain(status.failure or f"is {status.summary}", name=connector)
+    elif (
+        found := explained(client, connector, config, status.failure or f"is {status.summary}")
+    ) is not None:
         fix = f"mend the cause, then `tailrace connect restart {connector}`"
         yield Check(title, "fail", found.cause, found.hint or fix)
 

@@ -3,7 +3,6 @@
 import asyncio
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -33,6 +32,7 @@ from serve.http.server import HttpServer, serve_http
 from serve.llm import Llm
 from serve.prompt import load_prompts
 from serve.services import Services
+from tailrace.connector_names import connector_names
 from tailrace.encoders import EncoderBook
 from tailrace.preparation import read_epochs
 from tailrace.readiness import ReadinessWatch
@@ -241,7 +241,7 @@ def _shortened(text: str, encoder: Encoder) -> str:
 
 def _connect_positions(settings: Settings) -> ConnectPositions | None:
     """Asks Kafka Connect, for the sources that name a connector."""
-    connectors = {name: Path(s.connector).stem for name, s in settings.sources.items() if s.connector}
+    connectors = connector_names(settings.sources)
     if settings.connect is None or not connectors:
         return None
     return ConnectPositions(

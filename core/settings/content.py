@@ -10,8 +10,9 @@ from core.settings.section import Section, Table
 
 class Source(Section):
     connector: str | None = None
-    """The connector's name on Kafka Connect, or its file (`connectors/shop.yaml`): its committed
-    offset tells the database position; without it freshness names no position."""
+    """The connector's name on Kafka Connect, or its file (`connectors/shop.yaml`), which says the name, read
+    without a profile: its committed offset tells the database position; without it freshness names no
+    position."""
 
     prefix: str
     """Debezium's topic.prefix."""

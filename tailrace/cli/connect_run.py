@@ -60,7 +60,7 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
     health = client.health()
     live = client.connectors() if name is None else {name: connect.the_connector(client, name)}
     explained = {
-        one.name: _explained(client, one.name, one.config, one.status.failure if one.status else None)
+        one.name: connect.explained(client, one.name, one.config, one.status.failure if one.status else None)
         for one in live.values()
     }
     snapshot = progress(client.offsets(name)) if name is not None else None
@@ -119,17 +119,6 @@ def _status_data(one: "LiveConnector", why: "Explanation | None") -> dict[str, A
         ],
         **why_data(why),
     }
-
-
-def _explained(
-    client: "ConnectClient", name: str, config: "Mapping[str, str]", trace: str | None
-) -> "Explanation | None":
-    from connectors.hints import explain
-
-    if trace is None:
-        return None
-    keys = client.password_keys(config.get("connector.class", ""))
-    return explain(trace, config, password_keys=keys, name=name)
 
 
 def _masked_trace(client: "ConnectClient", one: "LiveConnector") -> str:
@@ -245,13 +234,14 @@ def _wait(
     client: "ConnectClient", wanted: "Mapping[str, State]", timeout: float, settle: float, *, as_json: bool
 ) -> None:
     from connectors.watch import Pace, wait_for
+    from tailrace.connect import explained
 
     pace = Pace(timeout, settle)
     seen = wait_for(client, wanted, deadline=pace.clock() + timeout, pace=pace, changed=wanted, say=say)
     rows = []
     for name, found in seen.items():
         config = (client.config(name) or {}) if found.trace is not None else {}
-        why = _explained(client, name, config, found.trace)
+        why = explained(client, name, config, found.trace)
         rows.append({"connector": name, "state": found.state, **why_data(why)})
         if not as_json:
             put(f"{'ok' if found.reached else 'fail':<5} {name}: {found.state}")
