@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from connectors.checks import Check
+from connectors.heartbeat import beat_of
 from connectors.mariadb import read_mariadb_facts
 from connectors.mariadb_connection import SCHEMES, is_mariadb_dsn
 from connectors.mariadb_facts import MariaDbWanted
@@ -20,9 +21,6 @@ from core.errors import ConfigurationError, TransientError
 _POSTGRES: Final = "io.debezium.connector.postgresql."
 _LITERAL = re.compile(r"(?:\\[^A-Za-z0-9]|[^\\^$*+?{}\[\]|()\s])+")
 """An entry of table.include.list, which holds regular expressions, that means one table."""
-
-_BEATEN = re.compile(r"\s*(?:INSERT|REPLACE)\s+INTO\s+([\w$.]+)", re.IGNORECASE)
-"""The table that a heartbeat's statement writes."""
 
 _ESCAPED = re.compile(r"\\(?=[^A-Za-z0-9])")
 
@@ -98,12 +96,19 @@ def wanted_of_postgres(
     full: bool = False,
 ) -> Wanted:
     """What this configuration asks of a Postgres database, for these tables."""
+    beat = beat_of(config.get("heartbeat.action.query", ""), folded=True)
+    # Where nothing is known of the connector, nobody else makes its publication.
+    autocreate = "all_tables" if "connector.class" in config else "disabled"
     return Wanted(
         tables=tables,
         columns=columns,
         slot=config.get("slot.name", "debezium"),
         publication=config.get("publication.name", "dbz_publication"),
-        role=_login(config),
+        role=_said(config, "database.user"),
+        database=_said(config, "database.dbname"),
+        heartbeat_table=beat.table if beat else None,
+        heartbeat_needs=beat.needs if beat else frozenset(),
+        autocreate=config.get("publication.autocreate.mode", autocreate),
         signal_table=config.get("signal.data.collection") or None,
         replica_identity_full=full,
     )
@@ -114,19 +119,19 @@ def wanted_of_mariadb(
 ) -> MariaDbWanted:
     """What this configuration asks of a MariaDB server, for these tables."""
     signal = config.get("signal.data.collection") or None
+    beat = beat_of(config.get("heartbeat.action.query", ""), folded=False)
     return MariaDbWanted(
         tables=tuple(table for table in tables if table != signal),
         columns=columns,
         signal_table=signal,
-        heartbeat_table=found[1]
-        if (found := _BEATEN.match(config.get("heartbeat.action.query", "")))
-        else None,
+        heartbeat_table=beat.table if beat else None,
+        heartbeat_needs=beat.needs if beat else frozenset(),
         server_id=int(text) if (text := config.get("database.server.id", "")).isdecimal() else None,
-        user=_login(config),
+        user=_said(config, "database.user"),
     )
 
 
-def _login(config: Mapping[str, str]) -> str | None:
-    """The connector's user, where the configuration says it in the open."""
-    user = config.get("database.user")
-    return None if user is None or is_reference(user) else user
+def _said(config: Mapping[str, str], key: str) -> str | None:
+    """A value that the configuration says in the open."""
+    value = config.get(key)
+    return None if not value or is_reference(value) else value

@@ -23,12 +23,10 @@ _VARIABLES: Final = (
     "server_id",
     "gtid_binlog_pos",
     "gtid_executed",
+    "gtid_strict_mode",
     "binlog_expire_logs_seconds",
     "expire_logs_days",
 )
-_BEAT: Final = ("SELECT", "INSERT", "UPDATE")
-"""What INSERT … ON DUPLICATE KEY UPDATE needs."""
-
 _DANGEROUS_SHOWN: Final = 10
 
 _TABLE = """
@@ -99,13 +97,14 @@ def _facts(connection: "Connection[DictCursor]", wanted: MariaDbWanted) -> Maria
         signal_writable=signal is not None
         and ("INSERT" in granted or _may(connection, grantees, "INSERT", signal)),
         signal_exists=signal is not None and _kind(connection, signal) is not None,
-        beat_lacks=frozenset(_beat_lacks(connection, granted, grantees, wanted.heartbeat_table)),
+        beat_lacks=frozenset(_beat_lacks(connection, granted, grantees, wanted)),
         unlogged=frozenset(_unlogged(connection, granted, wanted)),
         tables={name: table for name, table in found.items() if table is not None},
         dangerous=tuple(
             f"{row['TABLE_SCHEMA']}.{row['TABLE_NAME']}.{row['COLUMN_NAME']} ({row['COLUMN_TYPE']})"
             for row in _rows(connection, _DANGEROUS, [tuple(sorted(UNPARSEABLE)), _DANGEROUS_SHOWN])
         ),
+        gtid_strict=values.get("gtid_strict_mode", "ON") == "ON",
     )
 
 
@@ -141,14 +140,15 @@ def _may(connection: "Connection[DictCursor]", grantees: set[str], what: str, na
 
 
 def _beat_lacks(
-    connection: "Connection[DictCursor]", granted: set[str], grantees: set[str], table: str | None
+    connection: "Connection[DictCursor]", granted: set[str], grantees: set[str], wanted: MariaDbWanted
 ) -> set[str]:
     """What the heartbeat's statement would be refused for; everything where there is no such table."""
+    table, needs = wanted.heartbeat_table, wanted.heartbeat_needs
     if table is None:
         return set()
     if _kind(connection, table) is None:
-        return set(_BEAT)
-    return {what for what in _BEAT if what not in granted and not _may(connection, grantees, what, table)}
+        return set(needs)
+    return {what for what in needs if what not in granted and not _may(connection, grantees, what, table)}
 
 
 def _unlogged(

@@ -62,7 +62,7 @@ class MariaDbFacts:
 
     signal_exists: bool
     beat_lacks: frozenset[str]
-    """What the login may not do with the heartbeat table, of SELECT, INSERT, UPDATE."""
+    """What the login may not do with the heartbeat table, of what the statement takes."""
 
     unlogged: frozenset[str]
     """Wanted databases that the server leaves out of the binlog."""
@@ -70,6 +70,9 @@ class MariaDbFacts:
     tables: Mapping[str, MariaDbTable]
     dangerous: tuple[str, ...]
     """`database.table.column (type)` anywhere on the server that stops the connector, captured or not."""
+
+    gtid_strict: bool = True
+    """gtid_strict_mode; MySQL knows no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,9 @@ class MariaDbWanted:
     signal_table: str | None = None
     heartbeat_table: str | None = None
     """The table that heartbeat.action.query writes."""
+
+    heartbeat_needs: frozenset[str] = frozenset({"SELECT", "INSERT", "UPDATE"})
+    """Rights on it that the statement takes."""
 
     server_id: int | None = None
     """The connector's database.server.id."""

@@ -7,24 +7,34 @@ from typing import Final
 
 from connectors.checks import Check, unknown_columns
 from connectors.postgres_facts import Facts, Table, Wanted
+from connectors.preflight_identity import identity_checks, is_full
+from connectors.preflight_publication import publication_checks
 
 LOST_WHEN_UNCHANGED: Final = frozenset({"numeric[]", "bytea[]"})
 """Types whose unchanged long values the connector sends as null, as if the row held NULL."""
 
-_PUBLISHED: Final = ("insert", "update", "delete", "truncate")
 _VERSION_MIN: Final = 15
 
 
 def preflight(facts: Facts, wanted: Wanted) -> list[Check]:
     """Every verdict, the good ones too, in the order in which to mend them."""
     return [
+        *_database(facts, wanted),
         *_server(facts, wanted),
         _role(facts, wanted),
-        *(check for name in wanted.tables for check in _table(facts.tables.get(name), name, wanted)),
-        *_publication(facts, wanted),
+        *(check for name in wanted.tables for check in _table(facts, name, wanted)),
+        *publication_checks(facts, wanted),
+        *_heartbeat(facts, wanted),
         *_signal(facts, wanted),
         _slot(facts, wanted),
     ]
+
+
+def _database(facts: Facts, wanted: Wanted) -> list[Check]:
+    if wanted.database is None or facts.database is None or wanted.database == facts.database:
+        return []
+    what = f"it is {facts.database} that is looked at, and the connector reads {wanted.database}"
+    return [Check("database", "warn", what, "correct sources.<name>.database: what follows is of another")]
 
 
 def _server(facts: Facts, wanted: Wanted) -> list[Check]:
@@ -71,18 +81,26 @@ def _role(facts: Facts, wanted: Wanted) -> Check:
     return Check("role", "ok", f"{role.name} may replicate and is no superuser")
 
 
-def _table(table: Table | None, name: str, wanted: Wanted) -> list[Check]:
-    title = f"table {name}"
+def _table(facts: Facts, name: str, wanted: Wanted) -> list[Check]:
+    title, table = f"table {name}", facts.tables.get(name)
     if table is None:
         return [Check(title, "fail", "does not exist", "create it, or take it from the source's tables")]
     bad = [
         *_key(table, title),
-        *_identity(table, title, wanted),
+        *identity_checks(table, title, wanted),
         *_columns(table, title, wanted),
     ]
+    to = _to(facts, wanted)
+    if not table.schema_usable:
+        fix = f"GRANT USAGE ON SCHEMA {_schema(name)} TO {to}"
+        bad.append(Check(title, "fail", "the connector's role may not use its schema: no snapshot", fix))
     if not table.readable:
-        fix = f"GRANT SELECT ON {name} TO {wanted.role or 'the connector'}"
+        fix = f"GRANT SELECT ON {name} TO {to}"
         bad.append(Check(title, "fail", "the connector's role may not read it: no snapshot", fix))
+    if table.rows_hidden:
+        what = "row-level security holds for the connector's role: a snapshot leaves out rows in silence"
+        fix = f"ALTER ROLE {to} BYPASSRLS, or CREATE POLICY … ON {name} FOR SELECT TO {to} USING (true)"
+        bad.append(Check(title, "fail", what, fix))
     return bad or [Check(title, "ok", f"key ({', '.join(table.primary_key)}), replica identity fits")]
 
 
@@ -96,16 +114,6 @@ def _key(table: Table, title: str) -> list[Check]:
     return []
 
 
-def _identity(table: Table, title: str, wanted: Wanted) -> list[Check]:
-    if table.identity == "n":
-        what = "REPLICA IDENTITY NOTHING: UPDATE and DELETE fail once it is published"
-        return [Check(title, "fail", what, f"ALTER TABLE {table.name} REPLICA IDENTITY DEFAULT")]
-    if wanted.replica_identity_full and table.identity != "f":
-        what = "the configuration says replica_identity_full, and the table's is not"
-        return [Check(title, "fail", what, f"{_full(table.name)}, or take the setting back")]
-    return []
-
-
 def _columns(table: Table, title: str, wanted: Wanted) -> list[Check]:
     used = wanted.columns.get(table.name, frozenset())
     checks = unknown_columns(title, used - {column.name for column in table.columns})
@@ -115,49 +123,40 @@ def _columns(table: Table, title: str, wanted: Wanted) -> list[Check]:
         if column.generated:
             what = f"{column.name} is generated: it is in snapshots and not in the changes that follow"
             checks.append(Check(title, "fail", what, "compute it in the template instead"))
-        if column.type in LOST_WHEN_UNCHANGED and table.identity != "f":
+        if column.type in LOST_WHEN_UNCHANGED and not is_full(table):
             what = f"{column.name} is {column.type}: a long value that did not change arrives as NULL"
             checks.append(Check(title, "fail", what, f"{_full(table.name)}, or do not use the column"))
     return checks
 
 
-def _publication(facts: Facts, wanted: Wanted) -> list[Check]:
-    title, publication = "publication", facts.publication
-    needed = {*wanted.tables, *([wanted.heartbeat_table] if wanted.heartbeat_table else [])}
-    if publication is None:
-        # A publication names tables that exist; the signal table is wanted by snapshots only.
-        signal = wanted.signal_table
-        needed |= {signal} if signal is not None and signal in facts.tables else set()
-        fix = (
-            f"CREATE PUBLICATION {wanted.publication} FOR TABLE {', '.join(sorted(needed))}"
-            " WITH (publish_via_partition_root = true)"
-        )
-        return [Check(title, "fail", f"{wanted.publication} does not exist: nothing would come", fix)]
-    checks = []
-    if missing := sorted(needed - publication.tables):
-        fix = f"ALTER PUBLICATION {publication.name} ADD TABLE {', '.join(missing)}"
-        what = f"{publication.name} lacks {', '.join(missing)}: their changes would never come"
-        checks.append(Check(title, "fail", what, fix))
-    if unpublished := [what for what in _PUBLISHED if what not in publication.publishes]:
-        fix = f"ALTER PUBLICATION {publication.name} SET (publish = '{', '.join(_PUBLISHED)}')"
-        what = f"{publication.name} leaves out {', '.join(unpublished)}"
-        checks.append(Check(title, "fail", what, fix))
-    partitioned = [name for name in wanted.tables if name in facts.tables and facts.tables[name].partitioned]
-    if partitioned and not publication.via_root:
-        fix = f"ALTER PUBLICATION {publication.name} SET (publish_via_partition_root = true)"
-        what = f"{', '.join(partitioned)} would come as one topic for each partition"
-        checks.append(Check(title, "fail", what, fix))
-    if publication.all_tables:
-        what = f"{publication.name} is FOR ALL TABLES: a new table without a key loses UPDATE and DELETE"
-        checks.append(Check(title, "warn", what, "make one that lists its tables"))
-    return checks or [Check(title, "ok", f"{publication.name} has all tables and operations")]
+def _heartbeat(facts: Facts, wanted: Wanted) -> list[Check]:
+    title, name, found, to = "heartbeat table", wanted.heartbeat_table, facts.heartbeat, _to(facts, wanted)
+    if name is None:
+        return []
+    # The connector logs the refusal and goes on.
+    comes_to = "no heartbeat is written, and the slot of an idle database holds WAL until the disk is full"
+    grant = f"GRANT {', '.join(sorted(wanted.heartbeat_needs))} ON {name} TO {to}"
+    if found is None and "." not in name:
+        what = f"{name} is not on this login's search_path: whether the connector finds it is not known"
+        return [Check(title, "warn", what, "write heartbeat.action.query with schema.table")]
+    if found is None:
+        fix = f"CREATE TABLE {name} (name text PRIMARY KEY, beat timestamptz NOT NULL); {grant}"
+        return [Check(title, "fail", f"{name} does not exist: {comes_to}", fix)]
+    if not found.schema_usable:
+        what = f"the connector's role may not use the schema of {found.name}: {comes_to}"
+        return [Check(title, "fail", what, f"GRANT USAGE ON SCHEMA {_schema(found.name)} TO {to}")]
+    if found.lacks:
+        lacks = ", ".join(sorted(found.lacks))
+        what = f"the connector's role may not {lacks} {found.name}: {comes_to}"
+        return [Check(title, "fail", what, f"GRANT {lacks} ON {found.name} TO {to}")]
+    return [Check(title, "ok", f"{found.name} is there and writable")]
 
 
 def _signal(facts: Facts, wanted: Wanted) -> list[Check]:
     title, name, publication = "signal table", wanted.signal_table, facts.publication
     if name is None:
         return []
-    role = wanted.role or "the connector"
+    role = _to(facts, wanted)
     table = facts.tables.get(name)
     if table is None:
         what = f"{name} does not exist: tables cannot be read again"
@@ -166,6 +165,9 @@ def _signal(facts: Facts, wanted: Wanted) -> list[Check]:
             f" GRANT SELECT, INSERT, DELETE ON {name} TO {role}, and publish it"
         )
         return [Check(title, "warn", what, fix)]
+    if not table.schema_usable:
+        what = f"the connector's role may not use the schema of {name}: tables cannot be read again"
+        return [Check(title, "warn", what, f"GRANT USAGE ON SCHEMA {_schema(name)} TO {role}")]
     if not table.writable:
         what = f"the connector's role may not INSERT into {name}: a signal would be logged and do nothing"
         return [Check(title, "warn", what, f"GRANT SELECT, INSERT, DELETE ON {name} TO {role}")]
@@ -181,6 +183,10 @@ def _slot(facts: Facts, wanted: Wanted) -> Check:  # noqa: PLR0911 - one return 
         what = f"{wanted.slot} does not exist yet: the connector makes it at its first start"
         fix = "if the connector ran before, its changes since then are lost: `tailrace resync`"
         return Check("slot", "warn", what, fix)
+    here = wanted.database or facts.database
+    if slot.database is not None and here is not None and slot.database != here:
+        what = f"{slot.name} is of database {slot.database}, and the connector reads {here}: it cannot start"
+        return Check("slot", "fail", what, "set a slot.name of its own")
     held = f"holds {slot.retained_bytes / 1e6:.0f} MB of WAL"
     if slot.plugin != "pgoutput":
         return Check(
@@ -201,6 +207,15 @@ def _slot(facts: Facts, wanted: Wanted) -> Check:  # noqa: PLR0911 - one return 
         what = f"{slot.name} {held}: more than half of what max_slot_wal_keep_size allows"
         return Check("slot", "warn", what, "look why the connector lags")
     return Check("slot", "ok", f"{slot.name} is read and {held}")
+
+
+def _to(facts: Facts, wanted: Wanted) -> str:
+    """To whom something is granted."""
+    return wanted.role or (facts.role.name if facts.role is not None else "the connector")
+
+
+def _schema(table: str) -> str:
+    return table.partition(".")[0]
 
 
 def _full(table: str) -> str:

@@ -111,6 +111,10 @@ def _identity(facts: MariaDbFacts, wanted: MariaDbWanted) -> list[Check]:
             "several GTID domains write here: answers name no database position, and min_position is refused"
         )
         checks.append(Check("gtid domains", "warn", what, "let one domain write what is captured"))
+    if not facts.gtid_strict:
+        what = "gtid_strict_mode is OFF: sequence numbers may step back, and positions with them"
+        fix = "SET GLOBAL gtid_strict_mode = ON, and in the server's file"
+        checks.append(Check("gtid_strict_mode", "warn", what, fix))
     if wanted.server_id is None:
         checks.append(Check("server_id", "ok", f"the server's is {facts.server_id}"))
     elif wanted.server_id == facts.server_id:

@@ -5,7 +5,17 @@ from dataclasses import replace
 import pytest
 
 from connectors.checks import Check, worst
-from connectors.postgres_facts import Column, Facts, Publication, Role, Slot, Table, Wanted
+from connectors.postgres_facts import (
+    Column,
+    Facts,
+    HeartbeatTable,
+    Partition,
+    Publication,
+    Role,
+    Slot,
+    Table,
+    Wanted,
+)
 from connectors.preflight import preflight
 
 TABLE = Table(
@@ -30,6 +40,7 @@ PUBLICATION = Publication(
     via_root=True,
 )
 SLOT = Slot("slot", "pgoutput", active=True, wal_status="reserved", retained_bytes=0)
+BEAT = HeartbeatTable("public.beat", frozenset())
 FACTS = Facts(
     version=15,
     wal_level="logical",
@@ -39,6 +50,8 @@ FACTS = Facts(
     tables={"public.docs": TABLE, "public.signal": SIGNAL},
     publication=PUBLICATION,
     slot=SLOT,
+    heartbeat=BEAT,
+    database="shop",
 )
 WANTED = Wanted(
     tables=("public.docs",),
@@ -94,7 +107,7 @@ def test_a_good_database_is_all_ok() -> None:
                 FACTS, publication=replace(PUBLICATION, tables=frozenset({"public.docs", "public.signal"}))
             ),
             "publication",
-            "fail",
+            "warn",
             "ADD TABLE public.beat",
         ),
         (
@@ -184,3 +197,117 @@ def test_a_publication_to_be_made_has_the_signal_table_if_there_is_one() -> None
     without, _ = bad(replace(FACTS, publication=None, tables={"public.docs": TABLE}))
     assert without.fix is not None
     assert "FOR TABLE public.beat, public.docs WITH" in without.fix
+
+
+@pytest.mark.parametrize(
+    ("beat", "fix"),
+    [
+        (None, "CREATE TABLE public.beat (name text PRIMARY KEY, beat timestamptz NOT NULL); GRANT"),
+        (
+            replace(BEAT, lacks=frozenset({"UPDATE", "SELECT"})),
+            "GRANT SELECT, UPDATE ON public.beat TO debezium",
+        ),
+        (replace(BEAT, schema_usable=False), "GRANT USAGE ON SCHEMA public TO debezium"),
+    ],
+    ids=["missing", "denied", "closed"],
+)
+def test_a_heartbeat_that_is_refused_in_silence_is_a_fault(beat: HeartbeatTable | None, fix: str) -> None:
+    (check,) = bad(replace(FACTS, heartbeat=beat))
+    assert (check.name, check.status, fix in check.fix) == ("heartbeat table", "fail", True)
+    assert "holds WAL" in check.what
+    assert bad(replace(FACTS, heartbeat=None), replace(WANTED, heartbeat_table=None)) == []
+
+
+def test_a_heartbeat_table_without_its_schema_is_found_where_the_login_finds_it() -> None:
+    bare = replace(WANTED, heartbeat_table="beat")
+    assert bad(wanted=bare) == []
+    (check,) = bad(replace(FACTS, heartbeat=None), bare)
+    assert (check.name, check.status) == ("heartbeat table", "warn")
+
+
+def test_a_publication_that_sends_a_part_is_seen() -> None:
+    def published(**of: object) -> Facts:
+        return replace(FACTS, publication=replace(PUBLICATION, **of))  # type: ignore[arg-type]
+
+    (check,) = bad(published(filters={"public.docs": "(published)"}))
+    assert (check.name, check.status, "(published)" in check.what) == ("publication", "fail", True)
+    assert (
+        "ALTER PUBLICATION pub DROP TABLE public.docs; ALTER PUBLICATION pub ADD TABLE public.docs"
+        in check.fix
+    )
+    (check,) = bad(published(columns={"public.docs": frozenset({"id", "marks"})}))
+    assert (check.status, "leaves out body of public.docs, which the configuration uses" in check.what) == (
+        "fail",
+        True,
+    )
+    (check,) = bad(published(columns={"public.docs": frozenset({"id", "body"})}))
+    assert (check.status, "leaves out marks" in check.what) == ("warn", True)
+    whole = frozenset({"id", "body", "marks"})
+    assert bad(published(columns={"public.docs": whole})) == [], "a generated column is never sent"
+
+
+def test_rows_that_the_role_does_not_see_are_a_fault() -> None:
+    (check,) = bad(with_table(replace(TABLE, rows_hidden=True)))
+    assert (check.name, check.status) == ("table public.docs", "fail")
+    assert "ALTER ROLE debezium BYPASSRLS" in check.fix
+
+
+def test_a_schema_that_the_role_may_not_use_is_a_fault() -> None:
+    (check,) = bad(with_table(replace(TABLE, schema_usable=False)))
+    assert (check.status, check.fix) == ("fail", "GRANT USAGE ON SCHEMA public TO debezium")
+    (check,) = bad(
+        replace(FACTS, tables={**FACTS.tables, "public.signal": replace(SIGNAL, schema_usable=False)})
+    )
+    assert (check.name, check.status) == ("signal table", "warn")
+
+
+@pytest.mark.parametrize(
+    ("key", "status"), [((), "fail"), (("mail",), "fail"), (("id",), "warn"), (("mail", "id"), "warn")]
+)
+def test_an_index_as_identity_must_hold_the_key(key: tuple[str, ...], status: str) -> None:
+    by_index = replace(TABLE, identity="i", identity_key=key)
+    (check,) = bad(with_table(by_index))
+    assert (check.name, check.status) == ("table public.docs", status)
+    assert check.fix == "ALTER TABLE public.docs REPLICA IDENTITY DEFAULT"
+    child = Partition("public.docs_1", "i", key)
+    (check,) = bad(with_table(replace(TABLE, partitioned=True, partitions=(child,))))
+    assert (check.status, check.fix) == (status, "ALTER TABLE public.docs_1 REPLICA IDENTITY DEFAULT")
+
+
+def test_each_partition_has_an_identity_of_its_own() -> None:
+    def split(identity: str, *children: str) -> Facts:
+        made = tuple(Partition(f"public.docs_{number}", one) for number, one in enumerate(children))
+        return with_table(replace(TABLE, identity=identity, partitioned=True, partitions=made))
+
+    (check,) = bad(split("d", "d", "n"))
+    assert (check.status, "public.docs_1: REPLICA IDENTITY NOTHING" in check.what) == ("fail", True)
+    (check,) = bad(split("d", "n", "n", "n", "n", "n"))
+    assert "public.docs_0, public.docs_1, public.docs_2 and 2 more: " in check.what
+    promised = replace(WANTED, replica_identity_full=True)
+    assert bad(split("f", "f", "f"), promised) == []
+    (check,) = bad(split("f", "f", "d"), promised)
+    assert check.fix.startswith("ALTER TABLE public.docs_1 REPLICA IDENTITY FULL")
+    arrays = replace(WANTED, columns={"public.docs": frozenset({"marks"})})
+    assert bad(split("f", "f"), arrays) == []
+    assert "marks" in bad(split("f", "d"), arrays)[0].what
+
+
+def test_a_slot_of_another_database_is_a_fault() -> None:
+    theirs = replace(FACTS, slot=replace(SLOT, database="other"))
+    (check,) = bad(theirs)
+    assert (check.name, check.status, "of database other" in check.what) == ("slot", "fail", True)
+    assert bad(replace(FACTS, slot=replace(SLOT, database="shop"))) == []
+    (check,) = bad(theirs, replace(WANTED, database="other"))
+    assert (check.name, check.status) == ("database", "warn"), "it is the looked-at one that is wrong"
+
+
+@pytest.mark.parametrize("mode", ["filtered", "all_tables"])
+def test_a_publication_that_the_connector_makes_is_no_fault(mode: str) -> None:
+    makes = replace(WANTED, autocreate=mode)
+    (check,) = bad(replace(FACTS, publication=None), makes)
+    assert (check.name, check.status, "CREATE PUBLICATION pub" in check.fix) == ("publication", "warn", True)
+    partial = replace(PUBLICATION, tables=frozenset({"public.beat", "public.signal"}))
+    (check,) = bad(replace(FACTS, publication=partial), makes)
+    assert check.status == ("warn" if mode == "filtered" else "fail"), "it adds tables in this mode only"
+    (check,) = bad(replace(FACTS, publication=None), replace(WANTED, autocreate="no_tables"))
+    assert check.status == "fail"
