@@ -2,13 +2,14 @@
 
 import contextlib
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from ipaddress import ip_address
 from typing import Final
 
 from connectors.checks import Check
 from connectors.heartbeat import beat_of
 from connectors.mariadb import read_mariadb_facts
-from connectors.mariadb_connection import SCHEMES, is_mariadb_dsn
+from connectors.mariadb_connection import SCHEMES, host_of, is_mariadb_dsn
 from connectors.mariadb_facts import MariaDbWanted
 from connectors.masking import is_reference
 from connectors.postgres import read_facts
@@ -62,12 +63,15 @@ def inspect(
         for table in indexed
         if not _is_captured(table, spec_config)
     ]
+    missed += [check for table, names in columns.items() for check in _dropped(table, names, spec_config)]
     try:
         if is_mariadb:
             server = wanted_of_mariadb(spec_config, tables, columns)
-            return [*missed, *preflight_mariadb(read_mariadb_facts(dsn, server), server)]
+            checks = preflight_mariadb(read_mariadb_facts(dsn, server), server)
+            return [*missed, *other_host(host_of(dsn), spec_config), *checks]
         wanted = wanted_of_postgres(spec_config, tables, columns, full=replica_identity_full)
-        return [*missed, *preflight(read_facts(dsn, wanted), wanted)]
+        facts = read_facts(dsn, wanted)
+        return [*missed, *other_host(facts.host or "", spec_config), *preflight(facts, wanted)]
     except (TransientError, ConfigurationError) as error:
         return [*missed, Check("database", "fail", str(error), "start it, or correct address and login")]
 
@@ -86,6 +90,46 @@ def _is_captured(table: str, config: Mapping[str, str]) -> bool:
     with contextlib.suppress(re.error):
         return any(re.fullmatch(one.strip(), table, re.IGNORECASE) for one in listed.split(","))
     return True  # Java's expressions are not all Python's: no alarm by guessing
+
+
+def _dropped(table: str, names: Collection[str], config: Mapping[str, str]) -> Iterator[Check]:
+    """Columns in use that the connector's lists of columns leave out."""
+    for key, drops in (("column.exclude.list", True), ("column.include.list", False)):
+        entries = [one.strip() for one in re.split(r"(?<!\\),", config.get(key, "")) if one.strip()]
+        if not entries:
+            continue
+        try:
+            matching = [re.compile(one, re.IGNORECASE) for one in entries]
+        except re.error:
+            continue  # Java's expressions are not all Python's: no alarm by guessing
+        gone = sorted(
+            name for name in names if any(one.fullmatch(f"{table}.{name}") for one in matching) is drops
+        )
+        if gone:
+            verb = "drops" if drops else "leaves out"
+            what = f"{key} {verb} {', '.join(gone)}, which the configuration uses"
+            fix = f"{'take them from' if drops else 'add them to'} {key}, or do not use them"
+            yield Check(f"table {table}", "fail", what, fix)
+
+
+def other_host(seen: str, config: Mapping[str, str]) -> list[Check]:
+    """A warning where the server that is asked can hardly be the connector's.
+
+    Only of two whole names, or of two addresses: a short name or the loopback address is a matter of where
+    one stands.
+    """
+    said = _said(config, "database.hostname") or ""
+    if _spelled(seen) is None or _spelled(seen) != _spelled(said) or seen.lower() == said.lower():
+        return []
+    what = f"it is {seen} that is looked at, and the connector reads {said}"
+    return [Check("database", "warn", what, "correct sources.<name>.database, if these are two servers")]
+
+
+def _spelled(host: str) -> str | None:
+    try:
+        return None if (address := ip_address(host)).is_loopback else f"IPv{address.version}"
+    except ValueError:
+        return "name" if "." in host and not host.startswith("/") else None
 
 
 def wanted_of_postgres(

@@ -42,6 +42,11 @@ def is_mariadb_dsn(dsn: str) -> bool:
     return dsn.strip().lower().startswith(SCHEMES)
 
 
+def host_of(dsn: str) -> str:
+    """The server's name or address. ConfigurationError for a URL that is none."""
+    return _address(dsn).host
+
+
 @contextlib.contextmanager
 def connected(
     dsn: str, timeout_seconds: float = 5.0, *, read_only: bool = False

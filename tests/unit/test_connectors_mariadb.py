@@ -178,6 +178,7 @@ def test_a_good_server_is_all_ok() -> None:
         (lambda f: replace(f, retention_seconds=86_400), "binlog retention", "warn", "1 days"),
         (lambda f: replace(f, gtid_position=""), "gtid", "fail", "ever written"),
         (lambda f: replace(f, gtid_position="0-1-2,1-1-3"), "gtid domains", "warn", "several"),
+        (lambda f: replace(f, gtid_strict=False), "gtid_strict_mode", "warn", "step back"),
         (lambda f: replace(f, server_id=4712), "server_id", "fail", "server's own"),
         (lambda f: replace(f, privileges=frozenset({"RELOAD"})), "privileges", "fail", "BINLOG MONITOR"),
         (lambda f: replace(f, privileges=f.privileges | {"SUPER"}), "privileges", "warn", "administrator"),
