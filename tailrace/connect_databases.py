@@ -1,9 +1,11 @@
 """The databases behind connectors: which one a connector reads, whether it can, and its signal table."""
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from connectors.checks import Check
-from connectors.diff import Desired
+from connectors.diff import Desired, Plan, Step
 from connectors.inspect import inspect, wanted_of_mariadb, wanted_of_postgres
 from connectors.mariadb import read_mariadb_facts
 from connectors.mariadb_connection import is_mariadb_dsn
@@ -20,6 +22,9 @@ from core.secret import Secret
 from core.settings import Settings, Source
 from embed.render import Renderer
 from tailrace.connect import Workplace
+
+LETS_GO_SECONDS: Final = 2.0
+"""A connector that was told a moment ago to read another slot may still hold the one before."""
 
 
 def source_of(settings: Settings | None, config: Mapping[str, str]) -> tuple[str, Source] | None:
@@ -67,10 +72,25 @@ def reference(text: str) -> Secret:
     return Secret(text)
 
 
+def to_look_at(planned: Plan) -> list[Step]:
+    """The steps that a database has a say in: one that only holds a connector still asks nothing of it."""
+    return [
+        step for step in planned.changes if step.changes or step.state is None or step.state[1] == "running"
+    ]
+
+
+def takes_a_slot(step: Step) -> bool:
+    """Whether the connector comes to a slot that it does not read by now."""
+    return step.action == "create" or any(change.key == "slot.name" for change in step.changes)
+
+
 def preflights(
     place: Workplace, loaded: Sequence[LoadedSpec], desired: Sequence[Desired], fresh: set[str]
 ) -> Iterator[tuple[str, list[Check]]]:
-    """The database behind each connector, judged before anything is sent. `fresh`: to be created."""
+    """The database behind each connector, judged before anything is sent.
+
+    `fresh`: those that come to a slot that they do not read by now.
+    """
     for one, made in zip(loaded, desired, strict=True):
         dsn = dsn_of(place, made.config)
         if dsn is None:
@@ -139,11 +159,13 @@ def _postgres_facts(config: Mapping[str, str], dsn: str, tables: Sequence[str]) 
 
 
 def _taken_slot(config: Mapping[str, str], dsn: str) -> Check | None:
-    """A slot that somebody reads before its connector exists: the new one would wait for it in silence."""
+    """A slot that somebody reads before its connector comes: that one would wait for it in silence."""
     if config.get("connector.class") != POSTGRES_CLASS or is_mariadb_dsn(dsn):
         return None
-    slot = _postgres_facts(config, dsn, ()).slot
-    if slot is None or not slot.active:
-        return None
-    what = f"{slot.name} is read by somebody already: this connector would say RUNNING and wait"
-    return Check("slot", "fail", what, "set a slot.name of its own")
+    until = time.monotonic() + LETS_GO_SECONDS
+    while (slot := _postgres_facts(config, dsn, ()).slot) is not None and slot.active:
+        if time.monotonic() >= until:
+            what = f"{slot.name} is read by somebody already: this connector would say RUNNING and wait"
+            return Check("slot", "fail", what, "set a slot.name of its own")
+        time.sleep(0.2)
+    return None

@@ -199,16 +199,19 @@ def _look_at_databases(
     """Those behind what is to change. A fail ends the command before anything was sent."""
     from tailrace import connect_databases
 
-    touched = {step.name: step.action for step in planned.changes}
-    pairs = [(one, made) for one, made in zip(loaded, desired, strict=True) if made.name in touched]
+    steps = {step.name: step for step in connect_databases.to_look_at(planned)}
+    pairs = [(one, made) for one, made in zip(loaded, desired, strict=True) if made.name in steps]
     found = connect_databases.preflights(
         place,
         [one for one, _ in pairs],
         [made for _, made in pairs],
-        {name for name, action in touched.items() if action == "create"},
+        {name for name, step in steps.items() if connect_databases.takes_a_slot(step)},
     )
     if failed := [name for name, checks in found if say_checks(name, checks)]:
-        say(f"nothing was sent: mend the database of {', '.join(failed)}, or run with --skip-preflight")
+        say(
+            f"nothing was sent: mend the database of {', '.join(failed)}, give the files of the others,"
+            " or run with --skip-preflight"
+        )
         raise typer.Exit(FAILED)
 
 

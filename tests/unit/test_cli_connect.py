@@ -14,6 +14,7 @@ import yaml
 from connectors.diff import OWNER_KEY
 from connectors.export import exported
 from connectors.live import LiveConnector
+from connectors.postgres_facts import Facts, Slot, Wanted
 from connectors.rest import ConnectClient
 from connectors.snapshots import Signal, execute
 from connectors.spec import write_spec
@@ -128,6 +129,52 @@ def test_a_failure_is_exit_1_with_cause_and_hint_and_the_trace_on_request(
     assert tailrace("restart", "shop", *QUICK, code=1).out == "fail  shop: failed\n"
     cluster.failing.clear()
     assert tailrace("restart", "--settle", "0").out == "ok    shop: running\n"
+
+
+def has_database(folder: Path, monkeypatch: pytest.MonkeyPatch, dsn: str) -> None:
+    monkeypatch.setenv("SHOP_DSN", dsn)
+    path = folder / "tailrace.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["sources"]["shop"]["database"] = "${env:SHOP_DSN}"
+    path.write_text(yaml.safe_dump(tree))
+
+
+def test_a_connector_is_held_still_though_its_database_is_down(
+    cluster: Cluster, folder: Path, tailrace: Tailrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tailrace("apply", "--settle", "0")
+    has_database(folder, monkeypatch, "host=127.0.0.1 port=1 dbname=shop user=u")
+    path = folder / "connectors" / "shop.yaml"
+    held = yaml.safe_load(path.read_text()) | {"state": "paused"}
+    path.write_text(yaml.safe_dump(held))
+    assert "ok    shop: paused" in tailrace("apply", "--settle", "0").out
+    path.write_text(yaml.safe_dump(held | {"state": "running"}))
+    refused = tailrace("apply", code=1).err
+    assert "nothing was sent: mend the database of shop, give the files of the others" in refused
+
+
+def test_another_slot_that_somebody_reads_is_refused(
+    cluster: Cluster, folder: Path, tailrace: Tailrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [True]
+
+    def facts(_dsn: str, wanted: Wanted) -> Facts:
+        active = looks.pop(0) if len(looks) > 1 else looks[0]
+        read = Slot(wanted.slot, "pgoutput", active=active, wal_status="reserved", retained_bytes=0)
+        return Facts(15, "logical", 1024, 3, None, {}, None, read)
+
+    tailrace("apply", "--settle", "0")
+    has_database(folder, monkeypatch, "host=h dbname=shop user=u")
+    for module in ("connectors.inspect", "tailrace.connect_databases"):
+        monkeypatch.setattr(f"{module}.read_facts", facts)
+    cluster.connectors["shop"].config["poll.interval.ms"] = "9999"
+    own = tailrace("apply", "--dry-run", code=1).err
+    assert "is read by somebody already" not in own, "it reads its own slot"
+    cluster.connectors["shop"].config["slot.name"] = "another"
+    monkeypatch.setattr("tailrace.connect_databases.LETS_GO_SECONDS", 0.3)
+    assert "fail  shop: slot: tailrace_shop is read by somebody already" in tailrace("apply", code=1).err
+    looks[:] = [True, True, False]
+    assert "is read by somebody already" not in tailrace("apply", code=1).err, "it was let go of"
 
 
 @pytest.mark.parametrize(
