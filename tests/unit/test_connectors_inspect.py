@@ -63,7 +63,10 @@ def test_the_heartbeats_table_and_the_connectors_database_are_asked_for() -> Non
     assert wanted_of_postgres({"slot.name": "x"}, (), {}).autocreate == "disabled", "nothing is known of it"
     query = "UPDATE `shop`.`Beat` SET ts = NOW(6) WHERE id = 1"
     server = wanted_of_mariadb({"heartbeat.action.query": query}, (), {})
-    assert (server.heartbeat_table, server.heartbeat_needs) == ("shop.Beat", {"SELECT", "UPDATE"})
+    assert (server.heartbeat_table, server.heartbeat_needs) == (
+        "shop.Beat",
+        frozenset({"SELECT", "UPDATE"}),
+    )
 
 
 @pytest.mark.parametrize(
