@@ -13,12 +13,13 @@ from psycopg.conninfo import make_conninfo
 from connectors.inspect import inspect, wanted_of_postgres
 from connectors.postgres import read_facts
 from connectors.postgres_facts import Facts, Partition
+from infra.stack import tools
 from infra.stack.accounts import data_folder, server_account
 from infra.stack.config import ADMIN
 from infra.stack.ports import free_ports
 from infra.stack.postgres import ACCOUNT, Postgres
 from infra.stack.settings import Ports, StackSettings
-from infra.stack.tools import postgres_folder
+from tests.e2e.support import say
 
 SETUP: LiteralString = """
 CREATE ROLE deb LOGIN REPLICATION; CREATE ROLE readers; CREATE ROLE strangers; GRANT readers TO deb;
@@ -61,11 +62,12 @@ CONFIG = {
 }
 
 
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Postgres]:
-    folder = postgres_folder(None)
-    if folder is None:
-        pytest.skip("there is no Postgres on this machine")
+    folder = tools.find(need_mvn=False, say=say).postgres
     with tempfile.TemporaryDirectory() as made:
         directory = Path(made)
         directory.chmod(0o755)
