@@ -8,6 +8,7 @@ from typing import Final
 
 from connectors.checks import Check
 from connectors.heartbeat import beat_of
+from connectors.listed import listed_names, literal
 from connectors.mariadb import read_mariadb_facts
 from connectors.mariadb_connection import SCHEMES, host_of, is_mariadb_dsn
 from connectors.mariadb_facts import MariaDbWanted
@@ -20,10 +21,6 @@ from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS
 from core.errors import ConfigurationError, TransientError
 
 _POSTGRES: Final = "io.debezium.connector.postgresql."
-_LITERAL = re.compile(r"(?:\\[^A-Za-z0-9]|[^\\^$*+?{}\[\]|()\s])+")
-"""An entry of table.include.list, which holds regular expressions, that means one table."""
-
-_ESCAPED = re.compile(r"\\(?=[^A-Za-z0-9])")
 
 
 def inspect(
@@ -78,8 +75,8 @@ def inspect(
 
 def captured_tables(config: Mapping[str, str]) -> list[str]:
     """The tables that table.include.list names one by one; patterns are left out."""
-    entries = (one.strip() for one in config.get("table.include.list", "").split(","))
-    return [_ESCAPED.sub("", entry) for entry in entries if _LITERAL.fullmatch(entry)]
+    named = map(literal, listed_names(config.get("table.include.list", "")))
+    return [name for name in named if name is not None]
 
 
 def _is_captured(table: str, config: Mapping[str, str]) -> bool:

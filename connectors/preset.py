@@ -10,12 +10,14 @@ from typing import Final
 from connectors.classes import class_rule
 from connectors.doors import door_rules
 from connectors.hosts import host_rules
-from connectors.presets import mariadb, mongodb, postgres, sqlserver
+from connectors.presets import common, mariadb, mongodb, postgres, sqlserver
 from connectors.presets.common import DAY_MS, DEFAULT_PLACEHOLDER, common_rules, derived_name
 from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS
 from connectors.presets.mongodb import MONGODB_CLASS
 from connectors.presets.postgres import POSTGRES_CLASS, heartbeat_query, postgres_config
 from connectors.presets.sqlserver import SQLSERVER_CLASS
+from connectors.presets.topics import topic_rule
+from connectors.presets.transforms import transform_rule
 from connectors.violation import Violation
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
     "MYSQL_CLASS",
     "NEVER_ACCEPTED",
     "POSTGRES_CLASS",
+    "RULES",
     "SQLSERVER_CLASS",
     "derived_name",
     "heartbeat_query",
@@ -38,6 +41,11 @@ NEVER_ACCEPTED: Final = frozenset(
     {"class", "inline-secret", "client-door", "host", "injection", "exfiltration"}
 )
 """Rules that protect the Connect worker itself, the secrets on it, and the network around it."""
+
+RULES: Final = NEVER_ACCEPTED.union(
+    common.RULES, postgres.RULES, mariadb.RULES, mongodb.RULES, sqlserver.RULES
+)
+"""The names of all rules."""
 
 _OF_DATABASE: Final[Mapping[str, Callable[[Mapping[str, str]], list[Violation]]]] = {
     POSTGRES_CLASS: postgres.rules,
@@ -62,7 +70,7 @@ def violations(
     for more in (
         intrusions(config, hosts=hosts),
         of_database(config) if of_database else [],
-        common_rules(config),
+        [*common_rules(config), *topic_rule(config), *transform_rule(config)],
     ):
         # A database's own reason is the better one where both know the key.
         known = {(violation.rule, violation.key) for violation in found}

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeAlias
 
+from connectors.listed import listed_names, literal
 from connectors.violation import Violation
 
 JSON_CONVERTER: Final = "org.apache.kafka.connect.json.JsonConverter"
@@ -38,11 +39,49 @@ EVERYWHERE: Final[Enforced] = {
     ),
 }
 
+Harmless: TypeAlias = Mapping[str, tuple[tuple[str, ...], str]]
+"""By key: the values that it may have where it is set, in lower case, and what another one does."""
+
+HARMLESS: Final[Harmless] = {
+    "exactly.once.support": (
+        ("requested", ""),
+        "each transaction ends with a marker that no reader is given: an idle source is never current",
+    ),
+    "message.key.columns": (
+        ("",),
+        "rows that are equal in these columns overwrite each other; a change of them leaves the old row",
+    ),
+    "topic.delimiter": ((".",), "topics are looked for by their prefix and a dot"),
+    "snapshot.isolation.mode": (
+        ("serializable", "repeatable_read", "read_committed", "snapshot", "exclusive"),
+        "rows that are rolled back afterwards would be read, and nothing takes them back",
+    ),
+}
+
+RULES: Final = frozenset(
+    {
+        *EVERYWHERE,
+        *HARMLESS,
+        "heartbeat",
+        "history",
+        "partial-snapshot",
+        "producer",
+        "schemas",
+        "tables",
+        "topics",
+        "transforms",
+    }
+)
+"""The names of the rules of every connector, those of the modules beside this one included."""
+
 _KEEPS_ALL: Final[Enforced] = {
     "acks": ("all", "a broker that fails would take acknowledged changes with it"),
-    "enable.idempotence": ("true", "a retry could write records twice and out of order"),
+    "enable.idempotence": ("true", "a retry could write records twice, and out of order"),
 }
-"""Of the worker's producer, where the connector overrides it. Both are Connect's own defaults."""
+"""Of the worker's producer, where the connector overrides it. Connect's own are acks=all, and one request
+at a time without idempotence; the worker's file may say otherwise."""
+
+_IN_FLIGHT: Final = "producer.override.max.in.flight.requests.per.connection"
 
 
 def derived_name(prefix: str) -> str:
@@ -60,11 +99,9 @@ def common_rules(config: Mapping[str, str]) -> list[Violation]:
     return [
         *enforced(config, EVERYWHERE),
         *_schemas(config),
-        *_topics(config),
+        *harmless(config, HARMLESS),
         *_producer(config),
-        *_exactly_once(config),
         *interval_rules(config, "on an idle database its log is held back and freshness names no position"),
-        *_transforms(config),
         *_partial_snapshot(config),
     ]
 
@@ -78,15 +115,46 @@ def enforced(config: Mapping[str, str], wanted: Enforced) -> list[Violation]:
     ]
 
 
-def explicit(config: Mapping[str, str], key: str, example: str) -> list[Violation]:
-    """The rule `tables`: a list of what is captured, without wildcards."""
-    listed = config.get(key)
+def harmless(config: Mapping[str, str], known: Harmless) -> list[Violation]:
+    """Each key is a rule of its own name; a reference is no value that could be judged."""
+    return [
+        Violation(key, key, config[key], "nothing: the default is right", why)
+        for key, (values, why) in known.items()
+        if key in config and config[key].strip().lower() not in values
+    ]
+
+
+def explicit(config: Mapping[str, str], key: str, example: str, *, within: str) -> list[Violation]:
+    """The rule `tables`: a list of what is captured, without patterns.
+
+    `within`: what the first part of a name is, `schema` or `database`; lists of those must not take away
+    what this list names.
+    """
+    listed = listed_names(config.get(key, ""))
     if not listed:
         why = "without a list a new table is captured by accident, with whatever it holds"
         return [Violation("tables", key, None, f"an explicit list: {example}", why)]
-    wild = [item for item in listed.split(",") if re.search(r"(?<!\\)\.[*+]", item)]
+    wild = [entry for entry in listed if literal(entry) is None]
     why = "a new table that matches would be captured by accident, with whatever it holds"
-    return [Violation("tables", key, ",".join(wild), f"each name: {example}", why)] if wild else []
+    found = [Violation("tables", key, ",".join(wild), f"each name: {example}", why)] if wild else []
+    return [*found, *left_out(config, key, within)]
+
+
+def left_out(config: Mapping[str, str], key: str, within: str) -> Iterator[Violation]:
+    """Lists of schemas or databases that take away what the list under `key` names."""
+    named = {
+        name.partition(".")[0].lower() for entry in listed_names(config[key]) if (name := literal(entry))
+    }
+    for kind in ("include", "exclude"):
+        other = f"{within}.{kind}.list"
+        if not config.get(other):
+            continue
+        entries = [literal(entry) for entry in listed_names(config[other])]
+        these = {entry.lower() for entry in entries if entry is not None}
+        lost = named - these if kind == "include" else named & these
+        if lost or None in entries:
+            why = f"it takes away what {key} names of {', '.join(sorted(lost or named))}: nothing of it comes"
+            yield Violation("tables", other, config[other], f"nothing: {key} is enough", why)
 
 
 def history_rules(config: Mapping[str, str]) -> list[Violation]:
@@ -114,59 +182,25 @@ def _schemas(config: Mapping[str, str]) -> Iterator[Violation]:
             yield Violation("schemas", key, config.get(key), "false, or true", why)
 
 
-def _topics(config: Mapping[str, str]) -> Iterator[Violation]:
-    default = "topic.creation.default."
-    named = {name.strip() for name in config.get("topic.creation.groups", "").split(",")} - {"", "default"}
-    for group in ("default", *sorted(named)):
-        policy, partitions = f"topic.creation.{group}.cleanup.policy", f"topic.creation.{group}.partitions"
-        # A group takes from the default what it does not say.
-        if config.get(policy, config.get(f"{default}cleanup.policy")) != "delete":
-            why = "a compacted topic refuses a TRUNCATE (it has no key), and keeps placeholders, not text"
-            yield Violation("topics", policy, config.get(policy), "delete", why)
-        if config.get(partitions, config.get(f"{default}partitions")) != "1":
-            why = "a truncate and a changed key are ordered within one partition only"
-            yield Violation("topics", partitions, config.get(partitions), "1", why)
-    retention = f"{default}retention.ms"
-    if number(config.get(retention)) < RETENTION_DAYS * DAY_MS and config.get(retention) != "-1":
-        why = "a worker away for longer would lose changes"
-        want = f"{RETENTION_DAYS * DAY_MS} or more"
-        yield Violation("topics", retention, config.get(retention), want, why)
-
-
 def _producer(config: Mapping[str, str]) -> Iterator[Violation]:
     for name, (value, why) in _KEEPS_ALL.items():
         key = f"producer.override.{name}"
         if config.get(key, value) not in {value, "-1" if name == "acks" else value}:
             yield Violation("producer", key, config[key], value, why)
-
-
-def _exactly_once(config: Mapping[str, str]) -> Iterator[Violation]:
-    key = "exactly.once.support"
-    if config.get(key, "").lower() == "required":
-        why = "each transaction ends with a marker that no reader is given: an idle source is never current"
-        want = "nothing, and exactly.once.source.support=disabled on Connect's workers"
-        yield Violation(key, key, config[key], want, why)
-
-
-_BREAKING: Final = {
-    "org.apache.kafka.connect.transforms.Filter": "it drops changes",
-    "io.debezium.transforms.ExtractNewRecordState": "unwrapped events say no operation and no position",
-    "io.debezium.connector.mongodb.transforms.ExtractNewDocumentState": (
-        "unwrapped events say no operation and no position"
-    ),
-    "io.debezium.transforms.partitions.PartitionRouting": "a truncate and a changed key lose their order",
-}
-
-
-def _transforms(config: Mapping[str, str]) -> Iterator[Violation]:
-    for key, value in config.items():
-        if re.fullmatch(r"transforms\.[^.]+\.type", key) and value in _BREAKING:
-            yield Violation("transforms", key, value, "nothing: leave events whole", _BREAKING[value])
+    several = config.get(_IN_FLIGHT, "1").strip() != "1"
+    if several and config.get("producer.override.enable.idempotence", "false").strip().lower() != "true":
+        why = "Connect's producer is not idempotent by default: a retry writes records out of order"
+        want = "nothing, or producer.override.enable.idempotence=true beside it"
+        yield Violation("producer", _IN_FLIGHT, config[_IN_FLIGHT], want, why)
 
 
 def _partial_snapshot(config: Mapping[str, str]) -> Iterator[Violation]:
     why = "rows that the first snapshot leaves out are missing until somebody changes them"
-    for key in ("snapshot.include.collection.list", "snapshot.select.statement.overrides"):
+    for key in (
+        "snapshot.include.collection.list",
+        "snapshot.select.statement.overrides",
+        "snapshot.collection.filter.overrides",
+    ):
         if config.get(key):
             yield Violation("partial-snapshot", key, config[key], "nothing: read every row once", why)
 

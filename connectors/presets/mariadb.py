@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Unpack
 
+from connectors.listed import listed_names, literal
 from connectors.presets.base import (
     Relational,
     history_config,
@@ -19,10 +20,13 @@ from connectors.presets.base import (
 )
 from connectors.presets.common import (
     Enforced,
+    Harmless,
     derived_name,
     enforced,
+    harmless,
     history_rules,
     interval_rules,
+    left_out,
     number,
     values_of,
 )
@@ -35,9 +39,6 @@ SERVER_ID_MAX: Final = 2**32 - 1
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9_$]+\.[A-Za-z0-9_$]+")
 _LISTED = re.compile(r"[A-Za-z0-9_$-]+\.[A-Za-z0-9_$-]+")
-_ESCAPED = re.compile(r"\\(?=[^A-Za-z0-9])")
-"""A backslash before a sign takes its meaning; before a letter it makes a class of characters."""
-
 _VERIFIED_TLS: Final = {MARIADB_CLASS: "verify-full", MYSQL_CLASS: "verify_identity"}
 
 
@@ -115,15 +116,22 @@ ENFORCED: Final[Enforced] = {
 }
 """What each key must be beside what every connector's must, and why."""
 
-_UNWANTED: Final[Enforced] = {
+_HARMLESS: Final[Harmless] = {
     "schema.history.internal.skip.unparseable.ddl": (
-        "true",
+        ("false",),
         "a renamed column of a captured table may be what was skipped: values under wrong names",
     ),
-    "include.query": ("true", "the application's statements, with the values in them, would be in Kafka"),
-    "connect.keep.alive": ("false", "without it a server's restart goes unnoticed"),
+    "include.query": (("false",), "the application's statements, with the values in them, would be in Kafka"),
+    "connect.keep.alive": (("true",), "without it a server's restart goes unnoticed"),
+    "snapshot.locking.mode": (
+        ("minimal", "extended", "minimal_percona", "minimal_percona_no_table_locks"),
+        "without a lock the binlog's position is read after the rows: what is written between never comes",
+    ),
 }
-"""Defaults that are right, and the value that is not."""
+
+_GTID_LISTS: Final = ("gtid.source.includes", "gtid.source.excludes")
+
+RULES: Final = frozenset({*ENFORCED, *_HARMLESS, *_GTID_LISTS, "keep-alive", "server-id", "no-tls"})
 
 
 def rules(config: Mapping[str, str]) -> list[Violation]:
@@ -133,11 +141,8 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """
     return [
         *enforced(config, ENFORCED),
-        *(
-            Violation(key, key, config[key], "nothing: the default is right", why)
-            for key, (value, why) in _UNWANTED.items()
-            if config.get(key, "").lower() == value
-        ),
+        *harmless(config, _HARMLESS),
+        *_gtids(config),
         *interval_rules(config, "that the last commit is in Kafka is known by the next beat only"),
         *_keep_alive(config),
         *_tables(config),
@@ -155,9 +160,20 @@ def _keep_alive(config: Mapping[str, str]) -> list[Violation]:
     return [Violation("keep-alive", key, config.get(key), f"3000 (at most {KEEP_ALIVE_MAX_MS})", why)]
 
 
+def _gtids(config: Mapping[str, str]) -> list[Violation]:
+    if config.get("gtid.source.filter.dml.events", "true").strip().lower() == "false":
+        return []
+    why = "changes written on a server that it leaves out are dropped, after a failover all of them"
+    return [
+        Violation(key, key, config[key], "nothing, or gtid.source.filter.dml.events=false beside it", why)
+        for key in _GTID_LISTS
+        if config.get(key)
+    ]
+
+
 def _tables(config: Mapping[str, str]) -> list[Violation]:
     key = "table.include.list"
-    listed = [_ESCAPED.sub("", entry.strip()) for entry in config.get(key, "").split(",") if entry.strip()]
+    listed = listed_names(config.get(key, ""))
     want = r"an explicit list: shop\.articles,…"
     if not listed:
         why = "without a list a new table is captured by accident, with whatever it holds"
@@ -167,10 +183,11 @@ def _tables(config: Mapping[str, str]) -> list[Violation]:
             "tables", key, entry, want, "a pattern captures new tables, sequences and system tables too"
         )
         for entry in listed
-        if not _LISTED.fullmatch(entry)
+        if not _LISTED.fullmatch(literal(entry) or "")
     ]
+    found += left_out(config, key, "database")
     signal = config.get("signal.data.collection")
-    if signal and signal not in listed:
+    if signal and signal not in map(literal, listed):
         why = "signals are read from the binlog: a signal table that is not captured does nothing"
         found.append(Violation("tables", key, config.get(key), f"the list with {re.escape(signal)}", why))
     return found

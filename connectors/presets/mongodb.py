@@ -8,16 +8,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Unpack
 
 from connectors.presets.base import Shared, base_config, flag, listed, require_plain, signals_config
-from connectors.presets.common import Enforced, enforced, explicit, values_of
+from connectors.presets.common import Enforced, Harmless, enforced, explicit, harmless, values_of
 from connectors.violation import Violation
 
 MONGODB_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
 _COLLECTION = re.compile(r"[A-Za-z0-9_$-]+\.[A-Za-z0-9_$.-]+")
-_FULL_UPDATES: Final = "change_streams_update_full"
+_FULL_UPDATES: Final = ("change_streams_update_full", "change_streams_update_full_with_pre_image")
 
 _ENFORCED: Final[Enforced] = {
     "cursor.oversize.handling.mode": ("fail", "`skip` and `split` lose the document that is too large"),
 }
+
+_HARMLESS: Final[Harmless] = {
+    "cursor.pipeline": (("",), "it drops or reshapes changes before the connector sees them"),
+}
+
+RULES: Final = frozenset({*_ENFORCED, *_HARMLESS, "capture.mode", "no-tls"})
 
 
 def mongodb_config(
@@ -46,7 +52,7 @@ def mongodb_config(
         "mongodb.password": password,
         "mongodb.ssl.enabled": flag(tls),
         "collection.include.list": listed(collections),
-        "capture.mode": _FULL_UPDATES,
+        "capture.mode": _FULL_UPDATES[0],
         **signals_config(signal_collection),
         **values_of(_ENFORCED),
     }
@@ -56,18 +62,19 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """What a MongoDB connector's configuration breaks, beside the rules for all."""
     return [
         *enforced(config, _ENFORCED),
+        *harmless(config, _HARMLESS),
         *_capture(config),
-        *explicit(config, "collection.include.list", r"shop\.articles,…"),
+        *explicit(config, "collection.include.list", r"shop\.articles,…", within="database"),
         *_tls(config),
     ]
 
 
 def _capture(config: Mapping[str, str]) -> list[Violation]:
     key = "capture.mode"
-    if config.get(key, "").startswith(_FULL_UPDATES):
+    if config.get(key, "") in _FULL_UPDATES:
         return []
     why = "an update without the whole document leaves nothing to index"
-    return [Violation(key, key, config.get(key), _FULL_UPDATES, why)]
+    return [Violation(key, key, config.get(key), _FULL_UPDATES[0], why)]
 
 
 def _tls(config: Mapping[str, str]) -> list[Violation]:

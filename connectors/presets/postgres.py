@@ -8,9 +8,11 @@ from connectors.presets.base import Relational, listed, relational_config, requi
 from connectors.presets.common import (
     DEFAULT_PLACEHOLDER,
     Enforced,
+    Harmless,
     derived_name,
     enforced,
     explicit,
+    harmless,
     values_of,
 )
 from connectors.violation import Violation
@@ -34,6 +36,16 @@ _ENFORCED: Final[Enforced] = {
     # A reset to the slot's own position would pass over a loss in silence.
     "offset.mismatch.strategy": ("trust_offset", "a slot that lost changes must be an error, not a jump"),
 }
+
+_HARMLESS: Final[Harmless] = {
+    "lsn.flush.mode": (
+        ("connector",),
+        "`manual` frees no WAL: the disk fills up; `connector_and_driver` frees it past the stored offset",
+    ),
+    "flush.lsn.source": (("true",), "without it WAL is never freed: the database's disk fills up"),
+}
+
+RULES: Final = frozenset({*_ENFORCED, *_HARMLESS, "placeholder", "own-names", "no-tls"})
 
 
 def postgres_config(
@@ -84,9 +96,10 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """What a Postgres connector's configuration breaks, beside the rules for all."""
     return [
         *enforced(config, _ENFORCED),
+        *harmless(config, _HARMLESS),
         *_placeholder(config),
         *_heartbeat(config),
-        *explicit(config, "table.include.list", r"public\.articles,…"),
+        *explicit(config, "table.include.list", r"public\.articles,…", within="schema"),
         *_own_names(config),
         *_tls(config),
     ]

@@ -28,6 +28,8 @@ _ENFORCED: Final[Enforced] = {
     "binary.handling.mode": ("hex", "one spelling of bytes for every database"),
 }
 
+RULES: Final = frozenset({*_ENFORCED, "no-tls"})
+
 
 def sqlserver_config(
     *,
@@ -64,7 +66,7 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """What a SQL Server connector's configuration breaks, beside the rules for all."""
     return [
         *enforced(config, _ENFORCED),
-        *explicit(config, "table.include.list", r"dbo\.articles,…"),
+        *explicit(config, "table.include.list", r"dbo\.articles,…", within="schema"),
         *history_rules(config),
         *_tls(config),
     ]

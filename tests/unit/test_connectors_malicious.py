@@ -353,7 +353,7 @@ def test_with_a_list_of_hosts_every_other_address_is_refused() -> None:
         {"heartbeat.action.query": "SELECT pg_logical_emit_message(false, 'heartbeat', now()::text)"},
         {"heartbeat.action.query": "UPDATE beats SET note = 'a;b', at = now() WHERE id = 1;"},
         {"header.converter": "org.apache.kafka.connect.storage.StringConverter"},
-        {"transforms": "r", "transforms.r.type": "io.debezium.transforms.ByLogicalTableRouter"},
+        {"transforms": "r", "transforms.r.type": "org.apache.kafka.connect.transforms.InsertHeader"},
         {"converters": "b", "b.type": "io.debezium.connector.binlog.converters.TinyIntOneToBooleanConverter"},
         {
             "post.processors": "reselector",

@@ -145,8 +145,9 @@ def test_a_transform_that_breaks_events_needs_a_reason(type_: str) -> None:
     assert rules(changed, ("transforms",)) == set()
 
 
-def test_a_group_of_topics_takes_from_the_default_what_it_does_not_say() -> None:
-    assert rules({"topic.creation.groups": "beats,other", "topic.creation.other.include": "x"}) == set()
+def test_a_group_of_topics_takes_its_partitions_from_the_default() -> None:
+    own = {"topic.creation.other.cleanup.policy": "delete", "topic.creation.other.retention.ms": "-1"}
+    assert rules({"topic.creation.groups": "beats,other", "topic.creation.other.include": "x"} | own) == set()
     assert rules({"producer.override.acks": "-1"}) == set()
 
 
