@@ -1,7 +1,8 @@
 """What should run on Kafka Connect: one connector, as its file says it for one profile."""
 
+import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -10,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from connectors.file import Env, State, Text, files_of, read_fields, said
 from connectors.masking import masked_text
-from connectors.preset import NEVER_ACCEPTED, POSTGRES_CLASS, intrusions, violations
+from connectors.preset import NEVER_ACCEPTED, POSTGRES_CLASS, RULES, violations
 from connectors.substitution import Resolved, resolve
 from connectors.values import escaped
 from connectors.violation import Violation
@@ -55,6 +56,11 @@ class ConnectorSpec(BaseModel):
                 raise ValueError(f"accept.{rule}: say why")
             if rule in NEVER_ACCEPTED:
                 raise ValueError(f"accept.{rule}: this rule protects the Connect worker and is never waived")
+            if rule not in RULES:
+                close = difflib.get_close_matches(rule, RULES, n=1)
+                rules = ", ".join(sorted(RULES - NEVER_ACCEPTED))
+                meant = f"did you mean {close[0]}?" if close else f"write one of {rules}"
+                raise ValueError(f"accept.{rule}: there is no such rule: {meant}")
         return self
 
     def full_config(self) -> dict[str, str]:
@@ -65,11 +71,15 @@ class ConnectorSpec(BaseModel):
         """What keeps it from being deployed. `hosts`: the only addresses that it may name."""
         return violations(self.full_config(), self.accept, hosts=hosts)
 
+    def idle_waivers(self) -> list[str]:
+        """Rules under `accept` that the configuration keeps."""
+        return sorted(self.accept.keys() - {found.rule for found in violations(self.full_config())})
+
     def resolved(self, environment: Mapping[str, str], *, hosts: Collection[str] | None = None) -> Resolved:
         """The configuration as it is sent, with `${env:NAME}` filled in where it is ours to fill in.
 
-        Raises ConfigurationError for a missing variable, and for one that holds what no file may say:
-        a class, an address or a statement that would have been refused there.
+        Raises ConfigurationError for a missing variable, and for one that holds what would have been
+        refused in the file; the message has the reference, not what it holds.
         """
         if self.env == "connect":
             return Resolved(self.full_config(), frozenset())
@@ -77,12 +87,21 @@ class ConnectorSpec(BaseModel):
             made = resolve(self.full_config(), environment)
         except ConfigurationError as error:
             raise ConfigurationError(f"connector {self.name}: {error}") from None
-        # A filled-in password is a literal, as was asked for; nothing else may come in by this way.
-        wrong = [v for v in intrusions(made.config, hosts=hosts) if v.rule != "inline-secret"]
-        if made.secrets and wrong:
+        if made.filled and (wrong := self._wrong_when_filled(made, hosts)):
             said = "; ".join(masked_text(str(violation), secrets=made.secrets) for violation in wrong)
             raise ConfigurationError(f"connector {self.name}, with its environment filled in: {said}")
         return made
+
+    def _wrong_when_filled(self, made: Resolved, hosts: Collection[str] | None) -> list[Violation]:
+        """What is refused of the filled-in configuration; of data, what the file alone does not break."""
+        told = {(v.rule, v.key) for v in self.violations(hosts=hosts)}
+        return [
+            replace(found, found=self.full_config()[found.key]) if found.key in made.filled else found
+            for found in violations(made.config, self.accept, hosts=hosts)
+            # A filled-in password is a literal, as was asked for.
+            if found.rule != "inline-secret"
+            and (found.rule in NEVER_ACCEPTED or (found.rule, found.key) not in told)
+        ]
 
 
 def spec_of(

@@ -25,6 +25,8 @@ class Resolved:
 
     config: dict[str, str]
     secrets: frozenset[str]
+    filled: frozenset[str] = frozenset()
+    """The keys that something was put in under."""
 
     def __repr__(self) -> str:
         return f"Resolved({len(self.config)} keys, {len(self.secrets)} secrets)"
@@ -33,11 +35,11 @@ class Resolved:
 def resolve(config: Mapping[str, str], environment: Mapping[str, str]) -> Resolved:
     """Put the environment in. Raises ConfigurationError that names variable and key, never a value."""
     secrets: set[str] = set()
-
     made = {
         key: _ENV.sub(partial(_put_in, key, environment, secrets), value) for key, value in config.items()
     }
-    return Resolved(made, frozenset(secrets))
+    filled = {key for key, value in config.items() if any(not m["escaped"] for m in _ENV.finditer(value))}
+    return Resolved(made, frozenset(secrets), frozenset(filled))
 
 
 def _put_in(key: str, environment: Mapping[str, str], secrets: set[str], found: re.Match[str]) -> str:

@@ -12,8 +12,9 @@ _DEFAULT: Final = "topic.creation.default."
 _BEATEN = re.compile(r"\s*(?:(?:INSERT|REPLACE|MERGE)\s+INTO|UPDATE)\s+([\w$.]+)", re.IGNORECASE)
 """The table that a heartbeat's statement writes."""
 
+_BEATS: Final = "__debezium-heartbeat"
 _BEAT_TABLE: Final = ".debezium_heartbeat"
-"""As templates name it, whichever statement is written over theirs."""
+"""As templates name it, whichever statement or prefix is written over theirs."""
 
 
 def topic_rule(config: Mapping[str, str]) -> Iterator[Violation]:
@@ -48,10 +49,11 @@ def _retention(config: Mapping[str, str], own: str) -> Iterator[Violation]:
 def _of_beats(config: Mapping[str, str], own: str) -> bool:
     """Whether only heartbeats go into this group's topics: one is worth nothing after the next."""
     prefix = config.get("topic.prefix", "")
-    beats = {f"{config.get('topic.heartbeat.prefix', '__debezium-heartbeat')}.{prefix}"}
+    beats = {f"{config.get('topic.heartbeat.prefix', _BEATS)}.{prefix}"}
     if beaten := _BEATEN.match(config.get("heartbeat.action.query", "")):
         beats.add(f"{prefix}.{beaten[1]}")
     named = [literal(entry) for entry in listed_names(config.get(f"{own}include", ""))]
     return bool(named) and all(
-        name is not None and (name in beats or name.endswith(_BEAT_TABLE)) for name in named
+        name is not None and (name in beats or name.startswith(f"{_BEATS}.") or name.endswith(_BEAT_TABLE))
+        for name in named
     )

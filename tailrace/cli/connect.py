@@ -99,6 +99,9 @@ def validate(
             put(f"{'fail' if found[one.spec.name] else 'ok':<5} {one.spec.name}  ({one.path})")
             for line in found[one.spec.name]:
                 put(f"      {line}")
+    for one in loaded:
+        for rule in one.spec.idle_waivers():
+            say(f"note  {one.spec.name}: accept.{rule} waives nothing: remove it, if no profile needs it")
     bad = sum(1 for lines in found.values() if lines)
     say(
         f"{len(loaded) - bad} ok, {bad} refused" + (" (offline: the worker was not asked)" if offline else "")

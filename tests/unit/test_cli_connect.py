@@ -218,6 +218,17 @@ def test_validate_offline_asks_nobody_and_needs_no_configuration(
     assert cluster.asked == 0
 
 
+def test_validate_tells_of_a_waiver_that_waives_nothing(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    path = folder / "connectors" / "shop.yaml"
+    tree = yaml.safe_load(path.read_text())
+    tree["accept"] = {**tree.get("accept", {}), "partial-snapshot": "once there was one"}
+    path.write_text(yaml.safe_dump(tree))
+    assert "note  shop: accept.partial-snapshot waives nothing" in tailrace("validate", "--offline").err
+    assert cluster.asked == 0
+
+
 def test_validate_tells_the_workers_errors_by_key(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
     cluster.errors = {"database.hostname": ["no such host"]}
     done = tailrace("validate", "--json", code=1)

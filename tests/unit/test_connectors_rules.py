@@ -164,6 +164,7 @@ def test_each_group_of_topics_keeps_what_a_worker_may_be_behind(changed: dict[st
         GROUP | KEPT,
         GROUP | KEPT | {"topic.creation.all.retention.bytes": "-1"},
         {"topic.creation.default.retention.bytes": "-1"},
+        {"topic.prefix": "other"},
         {
             "topic.heartbeat.prefix": "beats",
             "topic.creation.beats.include": r"beats\.shop,shop\.ops\.pulse",

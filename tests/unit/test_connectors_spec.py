@@ -313,6 +313,12 @@ def test_a_missing_variable_is_named_with_its_key(environment: dict[str, str], s
     assert masked_text(str(raised.value)) == str(raised.value), "what is shown hides no word of it"
 
 
+def test_a_class_of_the_environment_is_judged_too() -> None:
+    with pytest.raises(ConfigurationError, match=r"connector\.class is ") as raised:
+        spec_of("shop", {**live(), "connector.class": "${env:A_CLASS}"}).resolved({"A_CLASS": CANARY})
+    assert CANARY not in str(raised.value)
+
+
 def test_a_variable_without_a_name_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="names no environment variable"):
         spec_of("shop", {**live(), "database.user": "${env:A B}"}).resolved({})
@@ -385,3 +391,41 @@ def test_the_document_lists_the_values_of_each_template(template: str) -> None:
         for name, field in TEMPLATES[template].values.model_fields.items()
     ]
     assert listed == wanted
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("unavailable.value.placeholder", "__debezium_unavailable_value", "placeholder"),
+        ("unavailable.value.placeholder", "abc", "placeholder"),
+    ],
+)
+def test_rules_about_data_hold_for_what_the_environment_puts_in(key: str, value: str, rule: str) -> None:
+    config = {**live(), key: "${env:PLACE}"}
+    assert spec_of("shop", config).violations() == []
+    with pytest.raises(ConfigurationError) as raised:
+        spec_of("shop", config).resolved({"PLACE": value})
+    assert f"{key} is ${{env:PLACE}}: " in str(raised.value)
+    assert f"[{rule}]" in str(raised.value)
+    assert f"is {value}" not in str(raised.value)
+    waived = spec_of("shop", config, accept={rule: "a test"})
+    assert waived.resolved({"PLACE": value}).config[key] == value
+    good = spec_of("shop", config).resolved({"PLACE": "__uv_7f3a91c2d0__"})
+    assert good.filled == {key}
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("no-tsl", "accept.no-tsl: there is no such rule: did you mean no-tls?"),
+        ("x", "accept.x: there is no such rule: write one of bigint.unsigned.handling.mode, "),
+    ],
+)
+def test_a_waiver_of_no_rule_is_refused(rule: str, said: str, tmp_path: Path) -> None:
+    assert said in refused(tmp_path, {"name": "a", "accept": {rule: "because"}})
+
+
+def test_a_waiver_that_waives_nothing_is_told() -> None:
+    spec = spec_of("shop", {**live(), "database.sslmode": "disable"}, accept={"no-tls": "a", "tables": "b"})
+    assert spec.violations() == []
+    assert spec.idle_waivers() == ["tables"]
