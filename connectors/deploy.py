@@ -40,7 +40,7 @@ def deploy(
     live = client.connectors()
     found = live.get(spec.name)
     owner = None if found is None else found.config.get(OWNER_KEY)
-    wanted = Desired(spec.name, made.config, spec.state, made.secrets)
+    wanted = Desired(spec.name, made.config, spec.state, made.secrets, filled=made.filled)
     planned = plan([wanted], {} if found is None else {spec.name: found}, owner=owner)
     pace = Pace(timeout_s, settle_s, sleep=sleep, clock=clock)
     (outcome,) = apply(client, planned, pace=pace)

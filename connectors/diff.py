@@ -6,11 +6,11 @@ by the names of their keys, and where they were put in for a reference.
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, TypeAlias
 
 from connectors.live import LiveConnector, State
-from connectors.masking import MASK, masked_config
+from connectors.masking import masked_config
 from connectors.risks import normalised, risk
 
 OWNER_KEY: Final = "tailrace.owner"
@@ -32,6 +32,9 @@ class Desired:
     secrets: frozenset[str] = field(default=frozenset(), repr=False)
     origin: str = ""
     """Its file."""
+
+    filled: frozenset[str] = frozenset()
+    """The keys under which something was filled in: what they held before is as secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +141,7 @@ def plan(
     ours = [one.name for one in rest if owner is not None and one.config.get(OWNER_KEY) == owner]
     orphans = [] if kept is None else [name for name in ours if name not in kept]
     if prune:
+        steps = [_renamed(step, live, orphans) for step in steps]
         steps += [Step(name, "prune", state=(live[name].state, "absent")) for name in orphans]
     return Plan(
         steps=tuple(steps),
@@ -151,7 +155,7 @@ def _marked(one: Desired, owner: str | None) -> Desired:
     if owner is None:
         return one
     config = {**one.config, OWNER_KEY: owner}
-    return Desired(one.name, config, one.state, one.secrets, one.origin)
+    return replace(one, config=config)
 
 
 def _step(wanted: Desired, found: LiveConnector | None, password_keys: Mapping[str, Collection[str]]) -> Step:
@@ -173,18 +177,32 @@ def _changes(
         *password_keys.get(wanted.config.get("connector.class", ""), ()),
         *password_keys.get(old.get("connector.class", ""), ()),
     }
-    shown_old = masked_config(old, password_keys=typed, secrets=wanted.secrets)
+    shown_old = masked_config(old, password_keys={*typed, *wanted.filled}, secrets=wanted.secrets)
     shown_new = masked_config(wanted.config, password_keys=typed, secrets=wanted.secrets)
     changes = []
     for key in sorted({*old, *wanted.config}):
         before, after = old.get(key), wanted.config.get(key)
         if before is not None and after is not None and normalised(key, before) == normalised(key, after):
             continue
-        said = None if found is None else risk(key, before, after, wanted.name)
-        # A secret that stood in the open is no more in what the warning quotes.
-        hidden = MASK in {shown_old.get(key), shown_new.get(key)}
-        changes.append(Change(key, shown_old.get(key), shown_new.get(key), None if hidden else said))
+        shown = shown_old.get(key), shown_new.get(key)
+        said = None if found is None else risk(key, *shown, wanted.name)
+        changes.append(Change(key, *shown, said))
     return changes
+
+
+def _renamed(step: Step, live: Mapping[str, LiveConnector], gone: Collection[str]) -> Step:
+    """A new connector that takes over what one that goes has: its name alone leads to its offsets."""
+    claims = _claims(step.desired.config) if step.desired is not None and step.action == "create" else []
+    taken = {claim[0]: name for name in gone for claim in _claims(live[name].config) if claim in claims}
+    if not taken:
+        return step
+    key, name = next(iter(taken.items()))
+    said = (
+        f"{name} has it and goes, and offsets are kept by name: everything is read again, and what is"
+        " deleted meanwhile is told by no event: `tailrace resync` after"
+    )
+    changes = (replace(change, risk=said) if change.key == key else change for change in step.changes)
+    return replace(step, changes=tuple(changes))
 
 
 def _conflicts(desired: Sequence[Desired], live: Mapping[str, LiveConnector], *, gone: set[str]) -> list[str]:

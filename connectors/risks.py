@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from connectors.masking import MASK
+
 LISTS: Final = re.compile(r".*\.(include|exclude)\.list")
 """Comma-separated, their order without a meaning."""
 
@@ -13,9 +15,21 @@ _SPLIT = re.compile(r",(?![^{]*\})")
 _TABLES: Final = re.compile(r"(table|collection|schema|database)\.(include|exclude)\.list")
 _COLUMNS: Final = re.compile(r"column\.(include|exclude)\.list|column\.(mask|truncate)\..*")
 
+_RENAMED: Final = (
+    "changes go into topics of other names from now on, and nothing is read again; the old ones and whoever"
+    " reads them stay behind"
+)
+_HISTORY: Final = "without its history the connector does not start: reset its offsets for a new snapshot"
 _RISKS: Final[Mapping[str, str]] = {
     "topic.prefix": "everything is read again into new topics; the old ones and whoever reads"
     " them stay behind",
+    "topic.delimiter": _RENAMED,
+    "topic.naming.strategy": _RENAMED,
+    "topic.heartbeat.prefix": "heartbeats go to another topic from now on; the old one stays behind",
+    "message.key.columns": "what was stored of a row stays under its old key beside the new one: `tailrace"
+    " resync` after",
+    "offsets.storage.topic": "the offsets stay in the old topic: everything is read again, and deletes since"
+    " then never come: `tailrace resync` after",
     "slot.name": "changes between the old slot's position and the new slot's beginning never come:"
     " `tailrace resync` after; the old slot holds WAL until it is dropped",
     "publication.name": "the new publication decides what comes: a table that it lacks falls silent;"
@@ -32,15 +46,15 @@ _RISKS: Final[Mapping[str, str]] = {
     "capture.mode": "updates hold another part of the document from now on; what is in the topics already"
     " keeps its old form",
     "signal.data.collection": "signals to the old table are not seen any more; a running snapshot stops",
-    "schema.history.internal.kafka.topic": "without its history the connector does not start: reset its"
-    " offsets for a new snapshot",
+    "schema.history.internal.kafka.topic": _HISTORY,
+    "schema.history.internal.kafka.bootstrap.servers": _HISTORY,
     "connector.class": "the stored offsets belong to the other class",
     "unavailable.value.placeholder": "change `placeholder` of the source in tailrace.yaml at the same time;"
     " what is in the topics already carries the old one",
     "plugin.name": "the slot was made for the other decoder: it cannot be read by this one",
 }
 _SHAPES: Final = re.compile(
-    r"(key|value)\.converter(\..*)?|.*\.handling\.mode|time\.precision\.mode|transforms(\..*)?"
+    r"(key|value)\.converter(\..*)?|.*\.handling\.mode|time\.precision\.mode|(transforms|predicates)(\..*)?"
 )
 
 
@@ -56,7 +70,10 @@ def normalised(key: str, value: str) -> str:
 
 
 def risk(key: str, before: str | None, after: str | None, connector: str) -> str | None:
-    """What to know before this key changes on a connector that exists; None if it is harmless."""
+    """What to know before this key changes on a connector that exists; None if it is harmless.
+
+    `before` and `after` as they may be shown: the text may quote them.
+    """
     if _TABLES.fullmatch(key):
         return _of_tables(key, before, after, connector)
     if _COLUMNS.fullmatch(key):
@@ -67,6 +84,11 @@ def risk(key: str, before: str | None, after: str | None, connector: str) -> str
 
 
 def _of_tables(key: str, before: str | None, after: str | None, connector: str) -> str:
+    if MASK in f"{before} {after}":
+        return (
+            "rows that are there already are not read for a new table;"
+            " those of a table that goes stay and grow old"
+        )
     old, new = set(entries(before or "")), set(entries(after or ""))
     if "exclude" in key:
         old, new = new, old

@@ -113,7 +113,8 @@ def wanted(
     made = []
     for one in loaded:
         resolved = one.spec.resolved(environment, hosts=place.hosts)
-        made.append(Desired(one.spec.name, resolved.config, one.spec.state, resolved.secrets, str(one.path)))
+        secrets, origin = resolved.secrets, str(one.path)
+        made.append(Desired(one.spec.name, resolved.config, one.spec.state, secrets, origin, resolved.filled))
     return made
 
 

@@ -57,6 +57,8 @@ def show_plan(planned: "Plan", *, brief: bool = False) -> None:
         origin = f"  ({step.desired.origin})" if step.desired and step.desired.origin else ""
         if brief and step.action == "create":
             put(f"+ {step.name}{origin}: {len(step.changes)} keys")
+            for risk in step.risks:
+                put(f"    !   {risk}")
             continue
         put(f"{signs[step.action]} {step.name}{origin}")
         for change in step.changes:

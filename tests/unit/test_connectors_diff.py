@@ -80,6 +80,14 @@ def test_what_means_the_same_is_equal(key: str, one: str, other: str, equal: boo
         ("capture.mode", "change_streams", "change_streams_update_full", "keeps its old form"),
         ("signal.data.collection", "a.b", "a.c", "old table"),
         ("schema.history.internal.kafka.topic", "a", "b", "does not start"),
+        ("schema.history.internal.kafka.bootstrap.servers", "a", "b", "does not start"),
+        ("topic.delimiter", ".", "_", "topics of other names"),
+        ("topic.naming.strategy", "a", "b", "topics of other names"),
+        ("topic.heartbeat.prefix", "a", "b", "heartbeats"),
+        ("message.key.columns", "a", "b", "under its old key"),
+        ("offsets.storage.topic", "a", "b", "read again"),
+        ("predicates", "a", "b", "keeps its old form"),
+        ("predicates.a.pattern", "a", "b", "keeps its old form"),
         ("unavailable.value.placeholder", "a", "b", "tailrace.yaml at the same time"),
         ("value.converter.schemas.enable", "false", "true", "keeps its old form"),
         ("column.exclude.list", "a", "b", "a snapshot fills in"),
@@ -216,3 +224,64 @@ def test_what_is_pruned_frees_what_it_held() -> None:
     desired = [Desired("new", config)]
     assert plan(desired, there, owner="shop").conflicts
     assert not plan(desired, there, owner="shop", prune=True).conflicts
+
+
+@pytest.mark.parametrize(
+    ("key", "found"),
+    [
+        ("database.hostname", "db1"),
+        ("topic.prefix", "old"),
+        ("table.include.list", r"public\.a"),
+        ("mongodb.connection.string", f"mongodb://u:{CANARY}@a/"),
+    ],
+)
+def test_a_warning_stays_where_a_value_is_masked(key: str, found: str) -> None:
+    secret = f"{CANARY}-9"
+    wanted = Desired("shop", {key: secret}, secrets=frozenset({secret}), filled=frozenset({key}))
+    made = plan([wanted], {"shop": live("shop", {key: found})})
+    (change,) = made.steps[0].changes
+    assert change.after == MASK
+    assert change.risk is not None
+    assert CANARY not in repr(made)
+
+
+def test_a_part_of_a_list_that_is_masked_is_in_no_warning() -> None:
+    wanted = Desired(
+        "shop",
+        {"table.include.list": r"canary\.a,public\.b"},
+        secrets=frozenset({"canary"}),
+        filled=frozenset(),
+    )
+    made = plan([wanted], {"shop": live("shop", {"table.include.list": r"canary\.z"})})
+    (change,) = made.steps[0].changes
+    assert change.risk is not None
+    assert "canary" not in repr(made)
+
+
+def test_the_old_value_of_a_filled_in_key_is_masked_wherever_it_stands() -> None:
+    old = {"mongodb.x": "OLDTOKEN11", "note": "with OLDTOKEN11", "kept": "${file:/a:b}"}
+    wanted = Desired(
+        "shop",
+        {"mongodb.x": "NEWTOKEN22", "note": "n", "kept": "NEWTOKEN22"},
+        secrets=frozenset({"NEWTOKEN22"}),
+        filled=frozenset({"mongodb.x", "kept"}),
+    )
+    made = plan([wanted], {"shop": live("shop", old)}, owner="o")
+    shown = {change.key: str(change) for change in made.steps[0].changes}
+    assert shown["mongodb.x"] == f"~ mongodb.x: {MASK} → {MASK}"
+    assert shown["note"] == f"~ note: with {MASK} → n"
+    assert shown["kept"] == f"~ kept: ${{file:/a:b}} → {MASK}", "a reference is none"
+    assert "TOKEN" not in repr(made)
+
+
+def test_a_connector_of_a_new_name_reads_all_again() -> None:
+    config = {"topic.prefix": "shop", "slot.name": "x", "database.hostname": "db"}
+    there = {"old": live("old", {**config, OWNER_KEY: "me"})}
+    (made, gone) = plan([Desired("new", config)], there, owner="me", prune=True).steps
+    assert (made.action, gone.action) == ("create", "prune")
+    (risk,) = made.risks
+    assert risk.startswith("topic.prefix: old has it and goes, and offsets are kept by name")
+    (made, _) = plan(
+        [Desired("new", {**config, "topic.prefix": "b", "slot.name": "y"})], there, owner="me", prune=True
+    ).steps
+    assert not made.risks
