@@ -5,22 +5,18 @@ Two shapes are read: ours (YAML or JSON), and plain Connect JSON as it is found 
 """
 
 import difflib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PositiveInt, ValidationError
 
+from connectors.parsing import parsed
 from connectors.templates.catalogue import TEMPLATES, expand
 from connectors.values import merged, names_used, rendered
 from core.errors import ConfigurationError
 
 SUFFIXES: Final = (".yaml", ".yml", ".json")
-MAX_BYTES: Final = 1 << 20
-"""A connector's configuration is a few kB; anything longer is another file, or an attack on the parser."""
-
 State: TypeAlias = Literal["running", "paused", "stopped"]
 Env: TypeAlias = Literal["apply", "connect"]
 
@@ -69,7 +65,7 @@ def read_fields(path: Path, profile: str | None = None) -> dict[str, Any]:
     Raises ConfigurationError that names the file, the key and what to write; it quotes no value.
     """
     try:
-        raw = _parsed(path)
+        raw = parsed(path)
         return _connect_shape(raw) if _is_connect(raw) else _our_shape(raw, profile)
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {said(error, _File)}") from None
@@ -109,61 +105,6 @@ def said(error: ValidationError, model: type[BaseModel]) -> str:
             message = f"there is no such key{f': did you mean {close[0]}?' if close else ''}"
         lines.append(f"{'.'.join(map(str, e['loc'])) or 'file'}: {message}")
     return "; ".join(lines)
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise ConfigurationError(f"is longer than {MAX_BYTES} bytes: that is no connector's file")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError("is not in UTF-8") from error
-    try:
-        if path.suffix == ".json":
-            made = json.loads(text, object_pairs_hook=_once)
-        else:
-            made = yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        # Its own text quotes the line, and a secret may stand there.
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise ConfigurationError(f"no YAML: {line}{error.problem}") from None
-    except (json.JSONDecodeError, yaml.YAMLError, RecursionError) as error:
-        where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
-        raise ConfigurationError(f"cannot be parsed {where}".rstrip()) from None
-    if not isinstance(made, dict):
-        raise ConfigurationError("holds no connector: start with `name:`")
-    return made
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in made:
-            raise ConfigurationError(f"{key} stands twice: keep one")
-        made[key] = value
-    return made
-
-
-class _Loader(yaml.SafeLoader):
-    """No key twice (the last would win in silence), and no aliases (they multiply without end)."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise ConfigurationError(
-                f"line {self.line + 1}: an alias: write the value again, or use `values`"
-            )
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - theirs
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if str(key.value) in seen:
-                line = key.start_mark.line + 1
-                raise ConfigurationError(f"line {line}: {key.value} stands twice: keep one")
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep=deep)
 
 
 def _is_connect(raw: Mapping[str, Any]) -> bool:

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, TemplateError, nodes
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.runtime import Context
+from jinja2.sandbox import SandboxedEnvironment, SecurityError
 
 from core.errors import ConfigurationError
 
@@ -17,7 +18,16 @@ _NOWHERE: Final = "\x00"
 """Begins delimiters that no text holds: control characters are refused."""
 
 _OPEN: Final = "{{"
-_FAILURES: Final = (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+_FAILURES: Final = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
 
 
 def rendered(where: str, text: str, values: Mapping[str, Any]) -> str:
@@ -40,7 +50,7 @@ def names_used(text: str) -> set[str]:
         return set()
     try:
         tree = _ENVIRONMENT.parse(text)
-    except TemplateError:
+    except (TemplateError, RecursionError):
         return set()
     used = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
@@ -78,8 +88,19 @@ def _text(value: object) -> str:
     raise TypeError(f"a {type(value).__name__} is no text")
 
 
+class _Sandbox(SandboxedEnvironment):
+    """Refuses what makes a text of any length out of a few letters."""
+
+    intercepted_binops = frozenset({"*", "**"})
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**" or not (isinstance(left, int | float) and isinstance(right, int | float)):
+            raise SecurityError(f"`{operator}` takes two numbers, and there are no powers")
+        return super().call_binop(context, operator, left, right)
+
+
 def _environment() -> SandboxedEnvironment:
-    made = SandboxedEnvironment(
+    made = _Sandbox(
         undefined=StrictUndefined,
         autoescape=False,
         finalize=_text,
