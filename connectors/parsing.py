@@ -7,7 +7,7 @@ A number or truth value is one only where it would be written the same again: `0
 import json
 import re
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import yaml
 
@@ -76,13 +76,6 @@ class _Loader(yaml.SafeLoader):
     Of plain scalars only null and those of JSON are more than text.
     """
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-    yaml_constructors: ClassVar[dict[str, Any]] = {
-        tag: construct
-        for tag, construct in yaml.SafeLoader.yaml_constructors.items()
-        if tag is None or tag.removeprefix(_TAG) in {"null", "str", "seq", "map"}
-    }
-
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise ConfigurationError(
@@ -105,6 +98,12 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode) -> int | float | str:
     return text == "true" if text in {"true", "false"} else _number(text)
 
 
+_Loader.yaml_implicit_resolvers = {}
+_Loader.yaml_constructors = {
+    tag: construct
+    for tag, construct in yaml.SafeLoader.yaml_constructors.items()
+    if tag is None or tag.removeprefix(_TAG) in {"null", "str", "seq", "map"}
+}
 for _name, _form, _first in (
     ("null", r"(~|null|Null|NULL|)\Z", ["~", "n", "N", ""]),
     ("bool", r"(true|false)\Z", ["t", "f"]),

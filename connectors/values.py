@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
-from jinja2.sandbox import SandboxedEnvironment, SecurityError
+from jinja2.sandbox import SandboxedEnvironment
 
 from core.errors import ConfigurationError
 
