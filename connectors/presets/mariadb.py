@@ -124,7 +124,13 @@ _HARMLESS: Final[Harmless] = {
     "include.query": (("false",), "the application's statements, with the values in them, would be in Kafka"),
     "connect.keep.alive": (("true",), "without it a server's restart goes unnoticed"),
     "snapshot.locking.mode": (
-        ("minimal", "extended", "minimal_percona", "minimal_percona_no_table_locks"),
+        (
+            "minimal",
+            "minimal_at_least_once",
+            "minimal_percona",
+            "minimal_percona_no_table_locks",
+            "extended",
+        ),
         "without a lock the binlog's position is read after the rows: what is written between never comes",
     ),
 }

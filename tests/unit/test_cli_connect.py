@@ -100,6 +100,15 @@ def test_plan_check_is_exit_3_on_drift_and_only_then(
     assert "tailrace resync" in change["risk"]
 
 
+def test_a_rename_says_what_is_read_again(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
+    tailrace("apply", "--settle", "0")
+    path = folder / "connectors" / "shop.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"name": "renamed"}))
+    shown = tailrace("apply", "--prune", "--yes", "--settle", "0").out
+    assert "    !   topic.prefix: shop has it and goes, and offsets are kept by name" in shown
+    assert set(cluster.connectors) == {"renamed"}
+
+
 def test_a_second_apply_writes_nothing(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
     tailrace("apply", "--settle", "0")
     cluster.writes.clear()
