@@ -95,13 +95,15 @@ class ConnectorSpec(BaseModel):
     def _wrong_when_filled(self, made: Resolved, hosts: Collection[str] | None) -> list[Violation]:
         """What is refused of the filled-in configuration; of data, what the file alone does not break."""
         told = {(v.rule, v.key) for v in self.violations(hosts=hosts)}
-        return [
-            replace(found, found=self.full_config()[found.key]) if found.key in made.filled else found
-            for found in violations(made.config, self.accept, hosts=hosts)
-            # A filled-in password is a literal, as was asked for.
-            if found.rule != "inline-secret"
-            and (found.rule in NEVER_ACCEPTED or (found.rule, found.key) not in told)
-        ]
+        wrong = []
+        for found in violations(made.config, self.accept, hosts=hosts):
+            if found.rule in NEVER_ACCEPTED:
+                # A filled-in password is a literal, as was asked for.
+                wrong += [found] if found.rule != "inline-secret" else []
+            elif (found.rule, found.key) not in told:
+                # Shown as the file has it: what is too short to be masked must not be quoted.
+                wrong.append(replace(found, found=self.full_config().get(found.key, found.found)))
+        return wrong
 
 
 def spec_of(

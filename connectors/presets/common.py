@@ -45,7 +45,10 @@ Harmless: TypeAlias = Mapping[str, tuple[tuple[str, ...], str]]
 HARMLESS: Final[Harmless] = {
     "exactly.once.support": (
         ("requested", ""),
-        "each transaction ends with a marker that no reader is given: an idle source is never current",
+        (
+            "each transaction ends with a marker that no reader is given: an idle source is never current;"
+            " exactly.once.source.support of Connect's workers has to be disabled too"
+        ),
     ),
     "message.key.columns": (
         ("",),
@@ -99,7 +102,7 @@ def common_rules(config: Mapping[str, str]) -> list[Violation]:
     return [
         *enforced(config, EVERYWHERE),
         *_schemas(config),
-        *harmless(config, HARMLESS),
+        *not_harmless(config, HARMLESS),
         *_producer(config),
         *interval_rules(config, "on an idle database its log is held back and freshness names no position"),
         *_partial_snapshot(config),
@@ -115,7 +118,7 @@ def enforced(config: Mapping[str, str], wanted: Enforced) -> list[Violation]:
     ]
 
 
-def harmless(config: Mapping[str, str], known: Harmless) -> list[Violation]:
+def not_harmless(config: Mapping[str, str], known: Harmless) -> list[Violation]:
     """Each key is a rule of its own name; a reference is no value that could be judged."""
     return [
         Violation(key, key, config[key], "nothing: the default is right", why)

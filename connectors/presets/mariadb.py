@@ -23,10 +23,10 @@ from connectors.presets.common import (
     Harmless,
     derived_name,
     enforced,
-    harmless,
     history_rules,
     interval_rules,
     left_out,
+    not_harmless,
     number,
     values_of,
 )
@@ -147,7 +147,7 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """
     return [
         *enforced(config, ENFORCED),
-        *harmless(config, _HARMLESS),
+        *not_harmless(config, _HARMLESS),
         *_gtids(config),
         *interval_rules(config, "that the last commit is in Kafka is known by the next beat only"),
         *_keep_alive(config),

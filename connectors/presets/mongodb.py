@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Unpack
 
 from connectors.presets.base import Shared, base_config, flag, listed, require_plain, signals_config
-from connectors.presets.common import Enforced, Harmless, enforced, explicit, harmless, values_of
+from connectors.presets.common import Enforced, Harmless, enforced, explicit, not_harmless, values_of
 from connectors.violation import Violation
 
 MONGODB_CLASS: Final = "io.debezium.connector.mongodb.MongoDbConnector"
@@ -62,7 +62,7 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """What a MongoDB connector's configuration breaks, beside the rules for all."""
     return [
         *enforced(config, _ENFORCED),
-        *harmless(config, _HARMLESS),
+        *not_harmless(config, _HARMLESS),
         *_capture(config),
         *explicit(config, "collection.include.list", r"shop\.articles,…", within="database"),
         *_tls(config),

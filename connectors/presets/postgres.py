@@ -12,7 +12,7 @@ from connectors.presets.common import (
     derived_name,
     enforced,
     explicit,
-    harmless,
+    not_harmless,
     values_of,
 )
 from connectors.violation import Violation
@@ -96,7 +96,7 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
     """What a Postgres connector's configuration breaks, beside the rules for all."""
     return [
         *enforced(config, _ENFORCED),
-        *harmless(config, _HARMLESS),
+        *not_harmless(config, _HARMLESS),
         *_placeholder(config),
         *_heartbeat(config),
         *explicit(config, "table.include.list", r"public\.articles,…", within="schema"),
