@@ -57,9 +57,9 @@ class ConnectorSpec(BaseModel):
             if rule in NEVER_ACCEPTED:
                 raise ValueError(f"accept.{rule}: this rule protects the Connect worker and is never waived")
             if rule not in RULES:
-                close = difflib.get_close_matches(rule, RULES, n=1)
-                rules = ", ".join(sorted(RULES - NEVER_ACCEPTED))
-                meant = f"did you mean {close[0]}?" if close else f"write one of {rules}"
+                rules = sorted(RULES - NEVER_ACCEPTED)
+                close = difflib.get_close_matches(rule, rules, n=1)
+                meant = f"did you mean {close[0]}?" if close else f"write one of {', '.join(rules)}"
                 raise ValueError(f"accept.{rule}: there is no such rule: {meant}")
         return self
 
@@ -79,7 +79,7 @@ class ConnectorSpec(BaseModel):
         """The configuration as it is sent, with `${env:NAME}` filled in where it is ours to fill in.
 
         Raises ConfigurationError for a missing variable, and for one that holds what would have been
-        refused in the file; the message has the reference, not what it holds.
+        refused in the file; what a variable holds is in no message as a whole.
         """
         if self.env == "connect":
             return Resolved(self.full_config(), frozenset())
