@@ -1,17 +1,14 @@
 """The rule `topics`: how the topics that Connect makes keep what is written into them. Pure."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from connectors.heartbeat import beat_of
 from connectors.listed import listed_names, literal
 from connectors.presets.common import DAY_MS, RETENTION_DAYS, number
 from connectors.violation import Violation
 
 _DEFAULT: Final = "topic.creation.default."
-_BEATEN = re.compile(r"\s*(?:(?:INSERT|REPLACE|MERGE)\s+INTO|UPDATE)\s+([\w$.]+)", re.IGNORECASE)
-"""The table that a heartbeat's statement writes."""
-
 _BEATS: Final = "__debezium-heartbeat"
 _BEAT_TABLE: Final = ".debezium_heartbeat"
 """As templates name it, whichever statement or prefix is written over theirs."""
@@ -50,8 +47,8 @@ def _of_beats(config: Mapping[str, str], own: str) -> bool:
     """Whether only heartbeats go into this group's topics: one is worth nothing after the next."""
     prefix = config.get("topic.prefix", "")
     beats = {f"{config.get('topic.heartbeat.prefix', _BEATS)}.{prefix}"}
-    if beaten := _BEATEN.match(config.get("heartbeat.action.query", "")):
-        beats.add(f"{prefix}.{beaten[1]}")
+    if beat := beat_of(config.get("heartbeat.action.query", ""), folded=False):
+        beats.add(f"{prefix}.{beat.table}")
     named = [literal(entry) for entry in listed_names(config.get(f"{own}include", ""))]
     return bool(named) and all(
         name is not None and (name in beats or name.startswith(f"{_BEATS}.") or name.endswith(_BEAT_TABLE))
