@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass
 
+from connectors.masking import is_reference, is_secret_key, masked_text
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One rule that a configuration breaks. `rule` is what `accept` names; `want` is what to write."""
+    """One rule that a configuration breaks. `rule` is what `accept` names; `want` is what to write.
+
+    As text it shows no password that `found` or `key` holds. What has no form of its own, such as a
+    statement, is not to be in them at all.
+    """
 
     rule: str
     key: str
@@ -14,5 +20,11 @@ class Violation:
     why: str
 
     def __str__(self) -> str:
-        found = "is not set" if self.found is None else f"is {self.found}"
-        return f"{self.key} {found}: {self.why}; write {self.want} [{self.rule}]"
+        return f"{masked_text(self.key)} {self._found()}: {self.why}; write {self.want} [{self.rule}]"
+
+    def _found(self) -> str:
+        if self.found is None:
+            return "is not set"
+        if is_secret_key(self.key) and not is_reference(self.found):
+            return "is a literal"
+        return f"is {masked_text(self.found)}"
