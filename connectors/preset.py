@@ -76,7 +76,7 @@ def violations(
         known = {(violation.rule, violation.key) for violation in found}
         found += [violation for violation in more if (violation.rule, violation.key) not in known]
     waived = set(accept) - NEVER_ACCEPTED
-    return [violation for violation in found if violation.rule not in waived]
+    return [violation.without_secrets(config) for violation in found if violation.rule not in waived]
 
 
 def intrusions(config: Mapping[str, str], *, hosts: Collection[str] | None = None) -> list[Violation]:

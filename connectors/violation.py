@@ -1,6 +1,8 @@
 """What a connector's configuration breaks, as it is told to whoever wrote it."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 from connectors.masking import is_reference, is_secret_key, masked_text
 
@@ -18,6 +20,10 @@ class Violation:
     found: str | None
     want: str
     why: str
+
+    def without_secrets(self, config: Mapping[str, str]) -> Self:
+        """Itself without what `config` holds in clear under a secret's key: it may stand elsewhere too."""
+        return self if self.found is None else replace(self, found=masked_text(self.found, config))
 
     def __str__(self) -> str:
         return f"{masked_text(self.key)} {self._found()}: {self.why}; write {self.want} [{self.rule}]"
