@@ -12,7 +12,7 @@ from connectors.drivers import driver_rules
 from connectors.heartbeat_form import wrong_heartbeat
 from connectors.masking import holds_secret, is_reference, is_secret_key
 from connectors.references import harmless, named, reference_rules
-from connectors.sql import wrong_initial_statements, wrong_select
+from connectors.sql import wrong_document, wrong_initial_statements, wrong_name, wrong_select
 from connectors.violation import Violation
 
 _CLIENT_PREFIX = re.compile(
@@ -23,11 +23,11 @@ _CLIENT_DOORS = re.compile(
     r"bootstrap\.servers|sasl\.kerberos\.kinit\.cmd|sasl\.jaas\.config|sasl\.login\.class|sasl\..*callback\.handler\.class"
     r"|sasl\.oauthbearer\..*\.(url|file)|.*token\.endpoint\.url|security\.providers"
     r"|ssl\.engine\.factory\.class|config\.providers(\..*)?|interceptor\.classes|metric\.reporters"
-    r"|(auto\.include\.)?jmx\.reporter|.*\.serializer|.*\.deserializer|partitioner\.class"
+    r"|(auto\.include\.)?jmx\.reporter|.*\.serializer|.*\.deserializer|partitioner\.class|partition\.assignment\.strategy"
 )
 _OTHER_DOORS = re.compile(
     r"config\.providers(\..*)?|signal\.file|.*\.custom\.name|openlineage\..*|plugin\.path|offsets?\.storage.*"
-    r"|schema\.history\.internal\.file\..*|database\.history\..*"
+    r"|schema\.history\.internal\.file\..*|database\.history\..*|mongodb\.connection\.string\.shard\.params"
 )
 _HISTORY_LOGIN = re.compile(r"schema\.history\.internal\.(consumer|producer)\.sasl\.jaas\.config")
 _LOGIN = re.compile(
@@ -107,22 +107,23 @@ def _texts(config: Mapping[str, str]) -> Iterator[Violation]:
 
 def _statements(config: Mapping[str, str], bare: Mapping[str, str]) -> Iterator[Violation]:
     for key, value in config.items():
-        wrong, want = None, ""
-        if bare[key] == "heartbeat.action.query" and value:
-            wrong, want = (
-                wrong_heartbeat(value),
-                "one INSERT or UPDATE of the heartbeat table (docs/connector-files.md)",
-            )
-        elif bare[key] == "database.initial.statements":
-            wrong, want = (
-                wrong_initial_statements(value),
-                "SET of such settings only (docs/connector-files.md)",
-            )
-        elif bare[key].startswith("snapshot.select.statement.overrides."):
-            wrong, want = wrong_select(value), "one SELECT of that table"
+        wrong, want = _wrong_statement(bare[key], value)
         if wrong is not None:
             # A statement may hold a secret at any place: it is not in the message.
-            yield Violation("injection", key, "a statement of another form", want, wrong)
+            yield Violation("injection", key, "of another form", want, wrong)
+
+
+def _wrong_statement(key: str, value: str) -> tuple[str | None, str]:
+    """(why, what to write); (None, …) for what is harmless, or no statement."""
+    if key == "heartbeat.action.query" and value:
+        return wrong_heartbeat(value), "one INSERT or UPDATE of the heartbeat table (docs/connector-files.md)"
+    if key == "database.initial.statements":
+        return wrong_initial_statements(value), "SET of such settings only (docs/connector-files.md)"
+    if key.startswith("snapshot.select.statement.overrides."):
+        return wrong_select(value), "one SELECT of that table"
+    if key.startswith(("cursor.pipeline", "snapshot.collection.filter.overrides.")):
+        return wrong_document(value), "stages and filters of the documents alone"
+    return wrong_name(key, value), "the bare name"
 
 
 def _stream(config: Mapping[str, str]) -> Iterator[Violation]:

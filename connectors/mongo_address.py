@@ -24,7 +24,7 @@ _OPTIONS: Final = re.compile(
 
 def wrong_mongo(value: str) -> str | None:
     """Why this is no connection string to be used; None if it may."""
-    found = _PARTS.fullmatch(value.strip())
+    found = _PARTS.fullmatch(value)
     if found is None or re.search(r"[@?#\\%\s]", found[2]) or not _DATABASE.fullmatch(found[3] or ""):
         return "it holds a user, or a sign that hides its hosts: all before the first slash is read as such"
     for option in filter(None, re.split(r"[&;]", found[4] or "")):
@@ -42,7 +42,7 @@ def wrong_mongo(value: str) -> str | None:
 
 def mongo_hosts(value: str) -> Iterator[tuple[str, str]]:
     """(scheme, `host` or `host:port`) of each host, of a value with nothing wrong."""
-    found = _PARTS.fullmatch(value.strip())
+    found = _PARTS.fullmatch(value)
     if found is not None:
-        for host in filter(None, found[2].split(",")):
+        for host in found[2].split(","):
             yield found[1], host

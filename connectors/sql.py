@@ -10,10 +10,12 @@ from typing import Final
 _QUOTED = re.compile(r"'(?:[^']|'')*'")
 _FORBIDDEN = re.compile(
     r"\b(drop|alter|create|grant|revoke|truncate|delete|insert|merge|copy|exec|execute|call|do|into|outfile"
-    r"|dumpfile|program|openrowset|openquery|opendatasource|pg_(?!catalog\b)\w+|information_schema"
+    r"|dumpfile|program|update|use|backup|restore|kill|shutdown|waitfor|dbcc|bulk|declare|set|deny|openrowset|openquery|opendatasource|pg_(?!catalog\b)\w+|information_schema"
     r"|performance_schema|mysql|sys|sysobjects|syslogins)\b",
     re.IGNORECASE | re.ASCII,
 )
+"""Also what begins a statement: SQL Server needs no semicolon between two."""
+
 _CALL = re.compile(r"([\w$\"`\]]+)\s*\(", re.ASCII)
 _CALLED: Final = re.compile(
     # Not functions, but what may stand before a bracket.
@@ -50,6 +52,17 @@ _SET = re.compile(
     r"\s+(?:read\s+(?:un)?committed|repeatable\s+read|serializable|snapshot)",
     re.IGNORECASE | re.ASCII,
 )
+_NAMES: Final = {
+    "publication.name": re.compile(r"[\w$ -]*"),
+    "slot.name": re.compile(r"\w*", re.ASCII),
+    "signal.data.collection": re.compile(r"[^\s;'()\\]*"),
+    "replica.identity.autoset.values": re.compile(r"[^;'\"]*"),
+}
+"""Debezium writes these into statements of its own as they are."""
+
+_PROGRAM = re.compile(
+    r"\\|\$(where|function|accumulator|out|merge|lookup|graphLookup|unionWith)\b", re.IGNORECASE
+)
 _SEVERAL: Final = "it holds more than one statement, or a comment or quotes that may hide one"
 
 
@@ -72,6 +85,21 @@ def wrong_select(statement: str) -> str | None:
     if not reads or not all(_CALLED.fullmatch(name) for name in _CALL.findall(bare)):
         return "the connector's role would run it, and it does more than to read a table of yours"
     return None
+
+
+def wrong_name(key: str, value: str) -> str | None:
+    """Why this may not be a name or a list of names in the connector's own statements; None if it may."""
+    signs = _NAMES.get(key)
+    if signs is None or signs.fullmatch(value):
+        return None
+    return "the connector writes it into its own statements as it is, and it may hold another one"
+
+
+def wrong_document(text: str) -> str | None:
+    """Why this pipeline or filter of MongoDB may not run; None if it may."""
+    if not _PROGRAM.search(text):
+        return None
+    return "the connector's role would run it, and it holds a program, a backslash or another collection"
 
 
 def _bare(statement: str) -> str | None:

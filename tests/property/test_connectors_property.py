@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.masking import MASK, masked_config, masked_text
-from connectors.preset import derived_name, violations
+from connectors.preset import MONGODB_CLASS, derived_name, violations
 from connectors.spec import read_spec, spec_of, write_spec
 from connectors.substitution import connects_own, resolve
 from connectors.templates.catalogue import TEMPLATES, expand
@@ -138,6 +138,25 @@ def test_any_configuration_gets_a_verdict(config: dict[str, str]) -> None:
 def test_any_address_gets_a_verdict(host: str) -> None:
     for key in ("database.hostname", "mongodb.connection.string", "note"):
         violations({key: host}, hosts=["db.example"])
+
+
+def hosts_of_the_driver(connection: str) -> set[str]:
+    """As MongoDB's Java driver reads it: up to the first slash, then behind the last at-sign."""
+    rest = connection.partition("://")[2]
+    behind = rest.partition("/")[0].rpartition("@")[2]
+    return {host.rpartition(":")[0] or host for host in behind.split(",")}
+
+
+@settings(max_examples=300)
+@given(
+    tail=st.from_regex(
+        r"[#?@/,:&;=%\\ ]{0,3}(e\.vil|db\.example)?[#?@/,:&;=%\\ ]{0,3}[a-z/?=,]{0,6}", fullmatch=True
+    )
+)
+def test_no_connection_string_hides_a_host_from_the_list(tail: str) -> None:
+    key, connection = "mongodb.connection.string", f"mongodb://db.example{tail}"
+    found = violations({"connector.class": MONGODB_CLASS, key: connection}, hosts=["db.example"])
+    assert hosts_of_the_driver(connection) == {"db.example"} or key in {one.key for one in found}
 
 
 line = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30)

@@ -203,6 +203,31 @@ ATTACKS: dict[str, tuple[str, dict[str, str]]] = {
     "the same in numbers": ("injection", override("SELECT U&\"!0070g_switch_wal\" UESCAPE '!' ()")),
     "any function": ("injection", override("SELECT setval('public.ids', 1) FROM public.articles")),
     "passwords by a snapshot": ("injection", override("SELECT passwd AS title FROM pg_shadow")),
+    "a second statement without a semicolon": (
+        "injection",
+        override("SELECT * FROM articles UPDATE users SET is_admin = 1"),
+    ),
+    "a statement as the publication's name": (
+        "injection",
+        {"publication.name": "x'; DROP TABLE public.articles; --"},
+    ),
+    "a statement as the slot's name": ("injection", {"slot.name": "x'); DROP TABLE public.articles; --"}),
+    "a statement as the signal table": (
+        "injection",
+        {"signal.data.collection": "public.a VALUES (1); DROP TABLE b; --"},
+    ),
+    "a statement as a replica identity": (
+        "injection",
+        {"replica.identity.autoset.values": "public.a:INDEX i; DROP TABLE b"},
+    ),
+    "a program in MongoDB's pipeline": (
+        "injection",
+        {"cursor.pipeline": '[{"$match": {"$expr": {"$function": {"body": "while (true) {}"}}}}]'},
+    ),
+    "the same in a filter, and escaped": (
+        "injection",
+        {"snapshot.collection.filter.overrides.shop.a": '{"\\u0024where": "sleep(1000)"}'},
+    ),
     # Secrets in sight
     "a secret as the placeholder": (
         "exfiltration",
@@ -246,6 +271,14 @@ ATTACKS: dict[str, tuple[str, dict[str, str]]] = {
     "a command at login": (
         "client-door",
         {"producer.override.sasl.kerberos.kinit.cmd": "/bin/sh -c id"},
+    ),
+    "classes that share out partitions": (
+        "client-door",
+        {"schema.history.internal.consumer.partition.assignment.strategy": "org.evil.Assignor"},
+    ),
+    "options of shards": (
+        "client-door",
+        {"mongodb.connection.string.shard.params": "authMechanism=MONGODB-AWS"},
     ),
     "another topic of offsets": ("client-door", {"offsets.storage.topic": "other"}),
     "another publication by the slot": ("client-door", {"slot.stream.params": "publication_names=other"}),
@@ -337,6 +370,13 @@ def test_a_connection_string_hides_no_host_from_the_list(connection: str) -> Non
         },
         mongo("mongodb://a.example:27017,b.example/shop?replicaSet=rs0&authSource=admin&tls=true"),
         mongo("mongodb+srv://db.example/?authMechanism=SCRAM-SHA-256&readPreferenceTags=dc:ny,rack:1"),
+        {
+            "publication.name": "Shop-2 all",
+            "slot.name": "shop_2",
+            "signal.data.collection": 'public."Signals"',
+        },
+        {"replica.identity.autoset.values": r"public\.a.*:FULL,public\.b:INDEX b_pkey"},
+        {"connector.class": MONGODB_CLASS, "cursor.pipeline": '[{"$match": {"fullDocument.kind": "a"}}]'},
         beat("INSERT INTO public.debezium_heartbeat (name) VALUES ('a') ON CONFLICT DO NOTHING"),
         beat("INSERT INTO hb (id, at) VALUES (1, NOW(6)) AS new ON DUPLICATE KEY UPDATE at = new.at"),
         beat("INSERT INTO hb (id, at) VALUES (1, NOW()) ON DUPLICATE KEY UPDATE at = VALUES(at)"),
