@@ -18,10 +18,10 @@ _SYSTEM: Final = (("proc",), ("sys",), ("run", "secrets", "kubernetes.io"))
 
 _SHOWN = re.compile(
     r"name|transforms(\..*)?|predicates(\..*)?|converters|post\.processors|topic\.(?!creation\.)\w.*"
-    r"|topic\.creation\..*|.*\.topic(\.name)?|.*topics?\.prefix|slot\..*|publication\..*|.*placeholder.*"
+    r"|topic\.creation\..*|.*\.topic(\.name)?|.*topics?\.prefix|slot\.(name|stream\.params)|publication\.name|.*placeholder.*"
     r"|heartbeat\.action\.query|.*list|field\.renames|.*client\.id|.*group\.?id|.*metrics?\.tags"
     r"|signal\.data\.collection|.*statement.*|message\.key\.columns|column\..*|.*\.hash\..*"
-    r"|(database|driver)\.application.*|header\.converter.*|.*\.(delimiter|separator)",
+    r"|(database|driver)\.application.*|.*\.(delimiter|separator)",
     re.IGNORECASE,
 )
 """What ends in names of topics, in records, logs or metrics: no place for what a reference holds."""

@@ -7,7 +7,10 @@ statement of the heartbeat has a module of its own.
 import re
 from typing import Final
 
-_QUOTED = re.compile(r"'(?:[^']|'')*'")
+_TEXT_OR_NAME = re.compile(r"""(?P<text>'(?:[^']|'')*')|"[^"]*"|`[^`]*`|\[[^\]]*\]""")
+_PLAIN_NAME = re.compile(r"""["`\[][^'"`\[\]]*["`\]]""")
+"""In a name of one database, a quote of another begins a text."""
+
 _FORBIDDEN = re.compile(
     r"\b(drop|alter|create|grant|revoke|truncate|delete|insert|merge|copy|exec|execute|call|do|into|outfile"
     r"|dumpfile|program|update|use|backup|restore|kill|shutdown|waitfor|dbcc|bulk|declare|set|deny|openrowset|openquery|opendatasource|pg_(?!catalog\b)\w+|information_schema"
@@ -16,7 +19,9 @@ _FORBIDDEN = re.compile(
 )
 """Also what begins a statement: SQL Server needs no semicolon between two."""
 
-_CALL = re.compile(r"([\w$\"`\]]+)\s*\(", re.ASCII)
+_CALL = re.compile(r"([^ (),:;=<>+*/%|&!~^?-]+) *\(")
+"""What stands before a bracket, up to a blank or an operator: names may hold signs of any script."""
+
 _CALLED: Final = re.compile(
     # Not functions, but what may stand before a bracket.
     r"select|from|where|and|or|not|in|as|on|using|over|by|join|any|all|some|exists|values|between|then|when"
@@ -25,7 +30,7 @@ _CALLED: Final = re.compile(
     r"|extract|floor|greatest|ifnull|isnull|least|left|length|lower|ltrim|max|min|mod|now|nullif|right|round"
     r"|row_number|rtrim|substr|substring|sum|to_char|to_date|to_timestamp|trim|upper|year|month|day"
     r"|getdate|current_timestamp",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 """Functions that look at nothing but their arguments."""
 
@@ -110,6 +115,11 @@ def _bare(statement: str) -> str | None:
     """
     if "\\" in statement:
         return None
-    bare = _QUOTED.sub("''", statement.strip().removesuffix(";"))
+    found = list(_TEXT_OR_NAME.finditer(statement))
+    if not all(one["text"] or _PLAIN_NAME.fullmatch(one[0]) for one in found):
+        return None
+    bare = _TEXT_OR_NAME.sub(lambda one: "''" if one["text"] else one[0], statement.strip().removesuffix(";"))
+    if bare.count('"') % 2 or bare.count("`") % 2:
+        return None
     hiding = r";|--|/\*|#|@@|u&|\$\$|\$\w+\$|'(?!')(?<!'')"
     return None if re.search(hiding, bare, re.IGNORECASE) else bare.strip()

@@ -202,6 +202,28 @@ ATTACKS: dict[str, tuple[str, dict[str, str]]] = {
     "the same in quotes": ("injection", override('SELECT "pg_switch_wal"() FROM public.articles')),
     "the same in numbers": ("injection", override("SELECT U&\"!0070g_switch_wal\" UESCAPE '!' ()")),
     "any function": ("injection", override("SELECT setval('public.ids', 1) FROM public.articles")),
+    "a function of somebody's schema": (
+        "injection",
+        override("SELECT evil.lower(title) FROM public.articles"),
+    ),
+    "a function whose name ends in another script": (
+        "injection",
+        override("SELECT evil\u2192(title) FROM public.articles"),
+    ),
+    "a function with a space in its name": (
+        "injection",
+        override("SELECT x\u00a0in (1) FROM public.articles"),
+    ),
+    "a function between names with quotes": (
+        "injection",
+        override('SELECT "a\'b", pg_switch_wal(), "c\'d" FROM public.articles'),
+    ),
+    "the same for MySQL": ("injection", override("SELECT `a'b`, sleep(9), `c'd` FROM articles")),
+    "the same for SQL Server": ("injection", override("SELECT [a'b], evil(), [c'd] FROM articles")),
+    "a name whose quote is not ended": (
+        "injection",
+        override("SELECT a\" FROM b UNION SELECT 'x', \"y FROM c"),
+    ),
     "passwords by a snapshot": ("injection", override("SELECT passwd AS title FROM pg_shadow")),
     "a second statement without a semicolon": (
         "injection",
@@ -354,6 +376,7 @@ def test_a_connection_string_hides_no_host_from_the_list(connection: str) -> Non
         {"database.hostname": "${secrets:tailrace/shop-database:host}"},
         {"database.dbname": "${vault:dev/data/shop:database}"},
         {"database.port": "$${env:DB_PORT}"},
+        {"slot.max.retries": "${env:RETRIES}", "snapshot.max.threads": "${env:THREADS}"},
         {"database.password": "${vault:dev/data/shop:password}"},
         {"database.password": "${dir:/var/run/secrets/shop:password}"},
         {"topic.prefix": "shop", "slot.stream.params": "messages=true;origin=none"},
@@ -398,6 +421,7 @@ def test_what_people_need_is_no_attack(changed: dict[str, str]) -> None:
     [
         "SELECT * FROM public.articles WHERE NOT deleted ORDER BY id DESC",
         "SELECT id, coalesce(title, '') AS title FROM public.articles WHERE id IN (1, 2) AND at > now()",
+        "SELECT id, title::varchar(10), (id+1) AS b, lower( title) FROM public.articles WHERE (id>0)",
         "SELECT b.* FROM [dbo].[articles] b JOIN kept k ON (k.id = b.id)",
     ],
 )
