@@ -18,7 +18,7 @@ _OPTIONS: Final = re.compile(
     r"|tls|ssl|authsource|authmechanism|appname|compressors|zlibcompressionlevel|directconnection|loadbalanced"
     r"|(connect|socket|serverselection|waitqueue)?timeoutms|localthresholdms|heartbeatfrequencyms|servermonitoringmode"
     r"|(min|max)poolsize|max(idle|life)timems|maxconnecting|srvmaxhosts|srvservicename|uuidrepresentation",
-    re.IGNORECASE,
+    re.IGNORECASE | re.ASCII,
 )
 
 
