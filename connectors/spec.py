@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 
 from connectors.file import Env, State, Text, files_of, read_fields, said
 from connectors.masking import masked_text
-from connectors.preset import NEVER_ACCEPTED, POSTGRES_CLASS, RULES, violations
+from connectors.preset import NEVER_ACCEPTED, POSTGRES_CLASS, RULES, intrusions, violations
 from connectors.substitution import Resolved, resolve
 from connectors.values import escaped
 from connectors.violation import Violation
@@ -87,23 +87,13 @@ class ConnectorSpec(BaseModel):
             made = resolve(self.full_config(), environment)
         except ConfigurationError as error:
             raise ConfigurationError(f"connector {self.name}: {error}") from None
-        if made.filled and (wrong := self._wrong_when_filled(made, hosts)):
+        # A filled-in password is a literal, as was asked for; nothing else may come in by this way. What
+        # the rules about data judge, no reference may stand in.
+        wrong = [found for found in intrusions(made.config, hosts=hosts) if found.rule != "inline-secret"]
+        if made.filled and wrong:
             said = "; ".join(masked_text(str(violation), secrets=made.secrets) for violation in wrong)
             raise ConfigurationError(f"connector {self.name}, with its environment filled in: {said}")
         return made
-
-    def _wrong_when_filled(self, made: Resolved, hosts: Collection[str] | None) -> list[Violation]:
-        """What is refused of the filled-in configuration; of data, what the file alone does not break."""
-        told = {(v.rule, v.key) for v in self.violations(hosts=hosts)}
-        wrong = []
-        for found in violations(made.config, self.accept, hosts=hosts):
-            if found.rule in NEVER_ACCEPTED:
-                # A filled-in password is a literal, as was asked for.
-                wrong += [found] if found.rule != "inline-secret" else []
-            elif (found.rule, found.key) not in told:
-                # Shown as the file has it: what is too short to be masked must not be quoted.
-                wrong.append(replace(found, found=self.full_config().get(found.key, found.found)))
-        return wrong
 
 
 def spec_of(
