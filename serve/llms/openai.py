@@ -24,7 +24,8 @@ from core.retry import Backoff
 from core.secret import Secret
 from core.settings import Llm as LlmSettings
 from core.telemetry import logger
-from serve.llm import Finish, FinishReason, LlmRefusedError, LlmUnavailableError
+from serve.llm import Finish, LlmRefusedError, LlmUnavailableError
+from serve.llms.chunks import Gathered
 from serve.prompt import Message
 
 log = logger(__name__)
@@ -43,11 +44,6 @@ CHARACTERS_PER_TOKEN: Final = 16
 MOST_BYTES: Final = 4 * 2**20
 """Of one response as it comes over the wire: 512 tokens take about 150 KB with their envelopes."""
 
-_REASONS: Final[dict[str, FinishReason]] = {
-    "stop": "stop",
-    "length": "length",
-    "content_filter": "content_filter",
-}
 _LATER: Final = {408, 409, 425, 429}
 _UNAUTHORISED: Final = 401
 _SERVER: Final = 500
@@ -85,14 +81,14 @@ class OpenAILlm:
     async def stream(
         self, messages: Sequence[Message], *, max_tokens: int | None = None, temperature: float | None = None
     ) -> AsyncGenerator[str | Finish, None]:
-        begun = self._clock.monotonic()
-        deadline = begun + self._settings.timeout_seconds
         backoff = Backoff(first=self._first_wait, most=LONGEST_WAIT)
         body = self._body(messages, max_tokens, temperature)
         started = False
         if self._client is None:
-            # The import takes a second: a thread, so that other requests go on.
+            # The import takes a second: a thread, so that other requests go on, and none of the deadline.
             self._client = await asyncio.to_thread(self._connect)
+        begun = self._clock.monotonic()
+        deadline = begun + self._settings.timeout_seconds
         while True:
             try:
                 async with aclosing(self._once(body, deadline)) as pieces:
@@ -127,7 +123,7 @@ class OpenAILlm:
 
     async def _once(self, body: dict[str, Any], deadline: float) -> AsyncGenerator[str | Finish, None]:
         """One attempt."""
-        answer = _Answer(self._where, CHARACTERS_PER_TOKEN * body["max_tokens"])
+        answer = Gathered(self._where, CHARACTERS_PER_TOKEN * body["max_tokens"])
         with self._border():
             stream = await self._until(deadline, self._open(body))
         try:
@@ -193,7 +189,7 @@ class OpenAILlm:
         except openai.APIError as error:  # an error object inside the stream
             said = self._masked(error.message)
             raise LlmUnavailableError(f"{self._where} failed while answering: {said}") from error
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        except (ValueError, RecursionError) as error:  # no JSON, or of a depth or length that nobody reads
             raise LlmUnavailableError(f"{self._where} sent a stream that is no JSON") from error
         except (TypeError, AttributeError, openai.OpenAIError) as error:
             said = self._masked(str(error))
@@ -225,40 +221,6 @@ class OpenAILlm:
             except (ValueError, OverflowError, OSError):
                 return None
         return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_RETRY_AFTER)
-
-
-class _Answer:
-    """What the chunks say, put together; at most `most` characters."""
-
-    def __init__(self, where: str, most: int) -> None:
-        self._where, self._left = where, most
-        self._reason: FinishReason | None = None
-        self._usage: Any = None
-        self.full = False
-
-    def take(self, chunk: Any) -> str:
-        """The chunk's text."""
-        self._usage = getattr(chunk, "usage", None) or self._usage
-        choices = getattr(chunk, "choices", None)
-        if not choices:  # the usage, or a keep-alive
-            return ""
-        if choices[0].finish_reason:
-            self._reason = _REASONS.get(choices[0].finish_reason, "stop")
-        text = getattr(choices[0].delta, "content", None) or ""
-        if not isinstance(text, str):
-            raise LlmRefusedError(f"{self._where} sent content that is no text")
-        shown = text[: self._left]
-        self._left -= len(shown)
-        if len(shown) < len(text):
-            self._reason, self.full = "length", True
-        return shown
-
-    def finish(self) -> Finish:
-        if self._reason is None:
-            raise LlmUnavailableError(f"{self._where} ended its stream without finishing the answer")
-        counts = (getattr(self._usage, name, None) for name in ("prompt_tokens", "completion_tokens"))
-        prompt, completion = (count if isinstance(count, int) else None for count in counts)
-        return Finish(self._reason, prompt, completion)
 
 
 class _Bounded(httpx2.AsyncHTTPTransport):
@@ -293,5 +255,5 @@ def _said(text: str) -> str:
     try:
         error = json.loads(text)["error"]
         return f": {error.get('message', error) if isinstance(error, dict) else error}"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""

@@ -7,6 +7,7 @@ from email.utils import formatdate
 import httpx2
 import pytest
 
+from core.clock import SystemClock
 from core.errors import TailraceError
 from serve.llm import Finish, LlmRefusedError, LlmUnavailableError
 from serve.llms import openai as adapter
@@ -141,6 +142,76 @@ def test_after_the_first_token_a_failure_is_an_error_and_no_retry(mode: str) -> 
     assert text == "Yes, "
     assert isinstance(end, LlmUnavailableError)
     assert len(server.requests) == 1
+
+
+MALFORMED = {
+    "choices of null": b'{"choices":[null]}',
+    "choices that are text": b'{"choices":"x"}',
+    "choices that are an object": b'{"choices":{"0":{"delta":{"content":"no"}}}}',
+    "choices of numbers": b'{"choices":[5]}',
+    "no choices": b'{"a":1}',
+    "a number": b"5",
+    "null": b"null",
+    "a list": b"[1]",
+    "a delta that is text": b'{"choices":[{"delta":"x"}]}',
+    "a choice without a delta": b'{"choices":[{"index":0}]}',
+    "a reason that is a list": b'{"choices":[{"delta":{},"finish_reason":["a"]}]}',
+    "a reason that is an object": b'{"choices":[{"delta":{},"finish_reason":{"a":1}}]}',
+    "content that is a list": b'{"choices":[{"delta":{"content":["x"]}}]}',
+    "nested deeply": b'{"choices":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+    "a number of 5000 digits": b'{"choices":[],"n":' + b"9" * 5000 + b"}",
+    "an error nested deeply": b'{"error":' + b"[" * 5_000 + b"]" * 5_000 + b"}",
+}
+"""What is no chunk of a chat answer, in a stream that says nothing else."""
+
+
+@pytest.mark.parametrize("mode", MALFORMED)
+@pytest.mark.parametrize("before", [b"", delta("Yes, ")])
+def test_a_malformed_chunk_is_a_failure_of_the_model(mode: str, before: bytes) -> None:
+    text, end, _ = asked(stream(before + b"data: " + MALFORMED[mode] + b"\n\n" + DONE))
+    assert text == ("Yes, " if before else "")
+    assert isinstance(end, LlmUnavailableError | LlmRefusedError)
+    assert "llms.main" in str(end)
+
+
+@pytest.mark.parametrize("body", ['{"error": ' + "[" * 5_000 + "]" * 5_000 + "}", "9" * 5000])
+@pytest.mark.parametrize("code", [200, 400, 500])
+def test_a_malformed_error_is_one_too(body: str, code: int) -> None:
+    _, end, _ = asked(status(code, body))
+    assert isinstance(end, LlmUnavailableError | LlmRefusedError)
+
+
+@pytest.mark.parametrize("count", ["true", "-1", "9" * 4300, "1.5", '"x"', "null"])
+def test_a_count_that_is_none_is_not_told(count: str) -> None:
+    usage = f'data: {{"choices": [], "usage": {{"prompt_tokens": {count}, "completion_tokens": 4}}}}\n\n'
+    text, end, _ = asked(stream(WHOLE + usage.encode() + DONE))
+    assert (text, end) == ("Yes, dogs [1].", Finish("stop", None, 4))
+
+
+def test_the_deadline_begins_when_the_client_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(SystemClock):
+        late = 0.0
+
+        def monotonic(self) -> float:
+            return super().monotonic() + self.late
+
+    clock, connect = Late(), OpenAILlm._connect
+
+    def slowly(llm: OpenAILlm) -> object:
+        clock.late = 10 * DEADLINE
+        return connect(llm)
+
+    monkeypatch.setattr(OpenAILlm, "_connect", slowly)
+
+    async def run() -> tuple[str, TailraceError | Finish]:
+        async with serving(stream(WHOLE + DONE)) as server:
+            llm = OpenAILlm(settings(server.port), clock=clock)
+            try:
+                return await ask(llm)
+            finally:
+                await llm.close()
+
+    assert asyncio.run(run()) == ("Yes, dogs [1].", Finish("stop"))
 
 
 def test_a_line_of_ten_megabytes_is_not_read() -> None:
