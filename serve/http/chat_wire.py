@@ -9,6 +9,7 @@ from serve.ask import Ask
 from serve.chat import Answer, Prepared
 from serve.citations import Citation
 from serve.errors import RequestError
+from serve.http.body import Body
 from serve.http.wire import Extension, FreshnessOut, HitOut, citation, rows
 from serve.prompt import Message
 
@@ -37,7 +38,7 @@ class ChatMessage(BaseModel):
         return "\n".join(part for part in parts if isinstance(part, str))
 
 
-class ChatIn(BaseModel):
+class ChatIn(Body):
     model_config = ConfigDict(extra="ignore")
 
     model: str

@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from retrieve.compare import Asked, Comparison, Step
 from serve.ask import MOST_HITS
+from serve.http.body import Body
 from serve.http.wire import Key, ProblemOut
 from serve.ports import GenerationsView
 
@@ -23,7 +24,7 @@ class QuestionIn(BaseModel):
     expected: Annotated[list[Key], Field(max_length=MOST_NAMED)] = []
 
 
-class CompareIn(BaseModel):
+class CompareIn(Body):
     """`number`: the other generation, the newest by default. `limit`: keys named of each difference."""
 
     model_config = ConfigDict(extra="forbid")
@@ -31,7 +32,7 @@ class CompareIn(BaseModel):
     number: Annotated[int | None, Field(ge=1, le=2**31)] = None
     top_k: Annotated[int, Field(ge=1, le=MOST_HITS)] = 10
     limit: Annotated[int, Field(ge=0, le=MOST_NAMED)] = 20
-    questions: Annotated[list[QuestionIn], Field(max_length=MOST_QUESTIONS)] = []
+    questions: list[QuestionIn] = Field(default=[], max_length=MOST_QUESTIONS)
 
     def asked(self) -> list[Asked]:
         return [Asked(one.query, tuple(one.expected)) for one in self.questions]

@@ -11,6 +11,7 @@ from embed.model import Manifest
 from retrieve.model import DocumentView, Evidence, Explanation, Freshness, Hit, Rows
 from serve.ask import MOST_HITS, Ask
 from serve.citations import Citation
+from serve.http.body import Body
 from serve.prompt import Message
 
 MOST_FILTERS = 32
@@ -48,7 +49,7 @@ class Extension(BaseModel):
     max_staleness_ms: Annotated[int | None, Field(ge=0, le=LONGEST_WAIT_MS)] = None
 
 
-class SearchIn(Extension):
+class SearchIn(Body, Extension):
     query: Annotated[str, Field(min_length=1)]
     profile: str
 

@@ -65,6 +65,55 @@ def test_a_body_that_is_no_object_is_told_what_one_is(content: bytes, headers: d
     assert found["detail"] == "the body must be a JSON object, sent as content-type: application/json"
 
 
+HALF = "dogs \ud800"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "param"),
+    [
+        ("chat/completions", {**ASK, "messages": [{"role": "user", "content": HALF}]}, "messages.0.content"),
+        (
+            "chat/completions",
+            {**ASK, "messages": [{"role": "user", "content": [{"type": "text", "text": HALF}]}]},
+            "messages.0.content.0.text",
+        ),
+        (
+            "chat/completions",
+            {**ASK, "messages": [{"role": "assistant", "content": HALF}, {"role": "user", "content": "?"}]},
+            "messages.0.content",
+        ),
+        ("chat/completions", {**ASK, "tailrace": {"state": {"orders": HALF}}}, "tailrace.state.orders"),
+        ("search", {**SEARCH, "query": HALF}, "query"),
+        ("search", {**SEARCH, "filters": {"category": [HALF]}}, "filters.category.0"),
+        ("search", {**SEARCH, "filters": {HALF: 1}}, "filters.(a name)"),
+        ("search", {**SEARCH, "min_position": {"shop": HALF}}, "min_position.shop"),
+        ("explain", {**SEARCH, "query": HALF}, "query"),
+        ("generations/articles/compare", {"questions": [{"query": HALF}]}, "questions.0.query"),
+    ],
+)
+def test_text_that_nothing_can_encode_is_refused_wherever_it_stands(
+    path: str, body: dict[str, Any], param: str
+) -> None:
+    headers = {"content-type": "application/json"}
+    found = problem(request("POST", f"/v1/{path}", content=json.dumps(body), headers=headers), 422)
+    assert found["error"]["param"] == param
+    assert "half of a surrogate pair" in found["detail"]
+
+
+@pytest.mark.parametrize("text", ["\U0001f415", "a\0b", "\ufffe"])
+def test_any_other_text_may_stand_anywhere(text: str) -> None:
+    body = {**ASK, "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}
+    assert request("POST", "/v1/chat/completions", body).status_code == 200
+
+
+def test_a_body_nested_deeply_is_answered() -> None:
+    deep = '{"model": "support", "messages": [{"role": "user", "content": ' + "[" * 900 + "]" * 900 + "}]}"
+    headers = {"content-type": "application/json"}
+    problem(request("POST", "/v1/chat/completions", content=deep, headers=headers), 422)
+    deep = deep.replace("[" * 900, "[" * 50_000)
+    problem(request("POST", "/v1/chat/completions", content=deep, headers=headers), 400)
+
+
 def test_a_wrong_method_is_told_the_right_one() -> None:
     assert request("DELETE", "/v1/search").headers["allow"] == "POST"
 
