@@ -30,12 +30,16 @@ _TOKEN: Final = re.compile(rf"(?P<gap>[{_GAP}]+)|(?P<word>(?:{_NUMBERS}|[^{_GAP}
 _CITATION: Final = re.compile(_NUMBERS)
 _LINK: Final = re.compile(r"\]\(([^()\s<>]+)\)")
 _ADDRESS: Final = re.compile(
-    r"(?i)://|\bwww\.|(?<![a-z0-9])(?:data|javascript|vbscript|file|blob|mailto|tel):(?=[^\s\d])"
+    r"(?i)://|(?<![a-z0-9])www\.|www\.(?![\W_]*\Z)"  # some see it within a word; "Awww." is none
+    r"|(?<![a-z0-9])(?:data|javascript|vbscript|file|blob|mailto|tel|xmpp):(?=[^\s\d])"
 )
 _IMAGE: Final = re.compile(r"!+(?=\[)")
 _BRACKETS: Final = re.compile(r"\](?=[(\[:])")
 _ENTITY: Final = re.compile(r"&(?=#|\w+;)")
 _TAG: Final = re.compile(r"<(?=[A-Za-z/!?])")
+_ENDS_ADDRESS: Final = " \t\n"
+"""What every program takes for the end of an address: some read on over other gaps."""
+
 _LEADING, _TRAILING = "([<{\"'*_", ".,;:!?)]}>\"'*_"
 
 
@@ -73,13 +77,14 @@ class Sanitiser:
 
     def _take(self, cut: int) -> str:
         taken, self._held = self._held[:cut], self._held[cut:]
-        made = ""
+        made = word = ""
         for token in _TOKEN.finditer(taken):
-            if token["gap"]:
-                made += token["gap"]
+            if gap := token["gap"]:
+                made += gap if gap[0] in _ENDS_ADDRESS else _closed(word) + gap
                 continue
             for piece in _pieces(token["word"]):
-                made += self._word(piece, self._shown + len(made))
+                word = self._word(piece, self._shown + len(made))
+                made += word
         self._shown += len(made)
         return made
 
@@ -87,7 +92,8 @@ class Sanitiser:
         word = self._without_unknown(word)
         made, done = "", 0
         for citation in _CITATION.finditer(word):
-            made += self._plain(word[done : citation.start()])
+            plain = self._plain(word[done : citation.start()])
+            made += plain + _closed(plain)
             done = citation.end()
             for number in re.findall(r"\d+", citation[0]):
                 mark = self._cite(int(number), at + len(made))
@@ -111,19 +117,30 @@ class Sanitiser:
         return citation[0] if known == numbers else "".join(f"[{number}]" for number in known)
 
     def _plain(self, word: str) -> str:
-        """A word without citations. Links to cited pages stay."""
+        """A word without citations. Links to cited pages stay, and end where they end."""
         made, done = "", 0
         for link in _LINK.finditer(word):
             if link[1] in self._allowed:
                 made += self._broken(word[done : link.start()]) + link[0]
                 done = link.end()
+                made += " " if word[done:].strip(_TRAILING) else ""
         return made + self._broken(word[done:])
 
     def _broken(self, word: str) -> str:
-        if _ADDRESS.search(word) and word.lstrip(_LEADING).rstrip(_TRAILING) not in self._allowed:
+        if _has_address(word) and word.lstrip(_LEADING).rstrip(_TRAILING) not in self._allowed:
             return REMOVED
         word = _BRACKETS.sub("] ", _IMAGE.sub("", word))
         return _TAG.sub("&lt;", _ENTITY.sub("&amp;", word))
+
+
+def _has_address(word: str) -> bool:
+    """Some programs look for addresses in what is shown, where an escape's backslash is gone."""
+    return _ADDRESS.search(word) is not None or _ADDRESS.search(word.replace("\\", "")) is not None
+
+
+def _closed(shown: str) -> str:
+    """What has to follow a word, so that nothing else becomes a part of its address."""
+    return " " if _ADDRESS.search(shown) else ""
 
 
 def _pieces(word: str) -> Iterator[str]:

@@ -108,6 +108,15 @@ SPELLINGS = [
     "[1](evil.example)",
     "[1]: evil.example",
     "[1]:evil.example",
+    "_www.evil.example/?q=secret_",
+    "__www.evil.example__",
+    "xwww.evil.example/?q=secret",
+    "caf\u00e9www.evil.example",
+    "www.%65vil.example",
+    "www\\.evil.example/?q=secret",
+    "http:\\/\\/evil.example/?q=secret",
+    "http\\://evil.example/?q=secret",
+    "xmpp:you@evil.example/secret",
 ]
 
 
@@ -115,8 +124,9 @@ SPELLINGS = [
 def test_no_spelling_of_a_link_or_image_stays_active(text: str) -> None:
     for whole in (text, f"Hello {text} there", text * 2):
         shown = clean(whole)
-        assert "://" not in shown.replace(f"]({PAGE})", "")
-        assert "www." not in shown.lower()
+        read = shown.replace("\\", "")  # an escape is gone before some programs look for addresses
+        assert "://" not in read.replace(f"]({PAGE})", "")
+        assert "www." not in read.lower()
         assert "![" not in shown
         assert "](" not in shown.replace(f"]({PAGE})", "")
         assert "]:" not in shown
@@ -125,6 +135,7 @@ def test_no_spelling_of_a_link_or_image_stays_active(text: str) -> None:
         assert "&colon;" not in shown
         assert "data:" not in shown.replace("data:  ", "")
         assert "javascript:" not in shown
+        assert "xmpp:" not in shown
         assert "\u200b" not in shown
 
 
@@ -134,8 +145,25 @@ def test_links_to_cited_pages_stay() -> None:
     assert clean("See https://shop.example/articles/999.") == f"See {REMOVED}"
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"See {PAGE}[1].", f"See {PAGE} [1]."),
+        (f"See ({PAGE})[1]@evil.example/?q=secret", f"See ({PAGE}) [1]@evil.example/?q=secret"),
+        (f"\u898b\u308b {PAGE}\u3002", f"\u898b\u308b {PAGE} \u3002"),
+        (f"{PAGE}\u3002evil.example/?q=secret", f"{PAGE} \u3002evil.example/?q=secret"),
+        (f"{PAGE}\u00a0@evil.example/?q=secret", f"{PAGE} \u00a0@evil.example/?q=secret"),
+        (f"x]({PAGE})@evil.example/?q=secret", f"x]({PAGE}) @evil.example/?q=secret"),
+        (f"[x]({PAGE}), [y]({PAGE})", f"[x]({PAGE}), [y]({PAGE})"),
+        (f"**[x]({PAGE})**\n{PAGE}\n", f"**[x]({PAGE})**\n{PAGE}\n"),
+    ],
+)
+def test_nothing_that_follows_a_page_becomes_a_part_of_its_address(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
 def test_ordinary_text_is_left_alone() -> None:
-    text = "3 < 5 and 5 > 3; a & b; a [note] (sic!): 10:30, help@shop.example\n\n- **bold** `code`\n1. item"
+    text = "Awww... 3 < 5 > 3; a & b; a [note] (sic!): 10:30, help@shop.example\n\n- **bold** `code`\n1. item"
     assert clean(text) == text
 
 
