@@ -65,4 +65,5 @@ STALE_HITS = _counter("stale_hits", "Hits older than the row they came from", "d
 ANSWERS = _counter("answers", "Chat answers by outcome: grounded, unknown, failed", "profile", "outcome")
 LLM_CALL = _seconds("llm_call", "One LLM call, to the last token", "llm")
 CITATIONS_REFUSED = _counter("citations_refused", "Citations that named no evidence", "profile")
+PAGES_REFUSED = _counter("pages_refused", "Hits whose url is no http or https address", "document")
 HTTP = _seconds("http_request", "One HTTP request", "route", "status")

@@ -21,6 +21,7 @@ from serve.citations import Citation, Cited
 from serve.errors import RequestError
 from serve.extract import extract
 from serve.llm import Finish, FinishReason, Llm
+from serve.pages import with_pages
 from serve.prompt import Message, Prompt, new_nonce
 from serve.sanitiser import Sanitiser
 from serve.services import Services
@@ -79,7 +80,7 @@ class Chat:
         services = self._services
         profile = services.profile(ask.profile)
         question = question_of(ask, profile, services.settings, services.scope)
-        return await services.retrieval.retrieve(replace(question, explain=explain))
+        return with_pages(await services.retrieval.retrieve(replace(question, explain=explain)))
 
     async def explain(self, ask: Ask) -> tuple[Evidence, Written]:
         """Evidence, and the prompt that a model would get."""

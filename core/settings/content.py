@@ -81,7 +81,8 @@ class DocumentSettings(Section):
     to 100 of these. Every chunk of a row carries them; a row with more is parked."""
 
     url: str | None = None
-    """Jinja template of the page that a citation opens."""
+    """Jinja template of the page that a citation opens: `http://…` or `https://…`, percent-encoded. Any other
+    value is shown to nobody, and counted in `tailrace_pages_refused_total`."""
 
     cut: Cut = Cut()
 

@@ -12,6 +12,7 @@ from retrieve.model import DocumentView, Evidence, Explanation, Freshness, Hit, 
 from serve.ask import MOST_HITS, Ask
 from serve.citations import Citation
 from serve.http.body import Body
+from serve.pages import page
 from serve.prompt import Message
 
 MOST_FILTERS = 32
@@ -170,7 +171,8 @@ class ManifestOut(BaseModel):
     @classmethod
     def of(cls, manifest: Manifest) -> Self:
         shown = {name: getattr(manifest, name) for name in cls.model_fields}
-        return cls(**{**shown, "chunks": [str(chunk) for chunk in manifest.chunks]})
+        chunks = [str(chunk) for chunk in manifest.chunks]
+        return cls(**{**shown, "url": page(manifest.url), "chunks": chunks})
 
 
 class ChunkOut(BaseModel):
