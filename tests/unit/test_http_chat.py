@@ -57,6 +57,14 @@ def test_a_stream_that_breaks_off_says_so() -> None:
     assert "went away" in error["error"]["message"]
 
 
+def test_a_stream_that_fails_by_an_error_of_ours_says_so_too() -> None:
+    llm = ScriptedLlm(["Yes, dogs "], error=ZeroDivisionError("canary"))
+    body = {**ASK, "model": "written", "stream": True}
+    *_, error = events(request("POST", "/v1/chat/completions", body, llm=llm))
+    assert error["error"]["code"] == "internal"
+    assert "canary" not in error["error"]["message"]
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize(
     ("error", "status", "code"),

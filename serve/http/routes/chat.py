@@ -7,10 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Header, Response
 from starlette.responses import StreamingResponse
 
+from core.telemetry import logger
 from serve.chat import Answer, Prepared
 from serve.http.chat_wire import ChatIn, ChatOut, annotations, chunk, completion, extension, usage_chunk
 from serve.http.depends import FromChat, FromServices, RequestId
 from serve.http.problems import dumps, problem_of
+
+log = logger(__name__)
 
 router = APIRouter()
 
@@ -78,22 +81,30 @@ async def _sent(
         return chunk(prepared, delta, request_id=request_id, created=created, reason=reason)
 
     yield _line(event({"role": "assistant", "content": ""}))
-    async with aclosing(events):
-        piece = first
-        while isinstance(piece, str):
-            yield _line(event({"content": piece}))
-            piece = await anext(events)
-    told = {"tailrace": extension(prepared, piece, request_id)}
-    if piece.error is not None:
-        # Clients raise on an `error`: half an answer never passes for a whole one.
-        yield _line({**event({}), **told})
-        yield _line({"error": problem_of(piece.error).error()})
-    else:
-        notes = annotations(piece.citations)
-        yield _line({**event({"annotations": notes} if notes else {}, piece.reason), **told})
-        if include_usage:
-            yield _line(usage_chunk(prepared, piece, request_id=request_id, created=created))
+    try:
+        async with aclosing(events):
+            piece = first
+            while isinstance(piece, str):
+                yield _line(event({"content": piece}))
+                piece = await anext(events)
+        told = {"tailrace": extension(prepared, piece, request_id)}
+        if piece.error is not None:
+            yield _line({**event({}), **told})
+            yield _failure(piece.error)
+        else:
+            notes = annotations(piece.citations)
+            yield _line({**event({"annotations": notes} if notes else {}, piece.reason), **told})
+            if include_usage:
+                yield _line(usage_chunk(prepared, piece, request_id=request_id, created=created))
+    except Exception as error:
+        log.exception("an answer broke off by an error of ours")
+        yield _failure(error)
     yield b"data: [DONE]\n\n"
+
+
+def _failure(error: Exception) -> bytes:
+    """Clients raise on an `error`: half an answer never passes for a whole one."""
+    return _line({"error": problem_of(error).error()})
 
 
 def _line(data: object) -> bytes:
