@@ -144,7 +144,7 @@ class OpenAILlm:
     async def _open(self, body: dict[str, Any]) -> Any:
         raw = await self._client.chat.completions.with_raw_response.create(**body)
         kind = raw.headers.get("content-type", "")
-        if "text/event-stream" not in kind:
+        if "text/event-stream" not in kind.lower():
             text = (await raw.http_response.aread()).decode("utf-8", "replace")
             said = self._masked(_said(text))
             failure = (

@@ -52,6 +52,13 @@ def test_an_error_after_text_leaves_the_text(make: str) -> None:
     assert isinstance(end, LlmUnavailableError)
 
 
+def test_the_type_of_a_stream_is_read_in_any_case() -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(HEAD.replace(b"text/event-stream", b"Text/Event-Stream; charset=UTF-8") + WHOLE + DONE)
+
+    assert asked(answer)[:2] == ("Yes, dogs [1].", Finish("stop"))
+
+
 def test_the_key_is_sent_and_never_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TEST_LLM_KEY", "canary-9f2")
     _, end, server = asked(status(401, '{"error": {"message": "bad key"}}'), api_key="${env:TEST_LLM_KEY}")
