@@ -84,6 +84,8 @@ class _Line:
     watermarks: Watermarks = field(default_factory=Watermarks)
     newest: int = -1
     """The last position that was taken; it says of which line this source's are."""
+    looked: bool = False
+    """What stands in the raw topics has been read at least once."""
     status: SourceStatus = "unknown"
     began: float = float("-inf")
     """When the newest look began, as the clock's `monotonic` counts."""
@@ -229,8 +231,8 @@ class FreshnessTracker:
         now, joint = self._clock.now_ms(), captured.both
         return Freshness(
             as_of={source: self._as_of(source, joint) for source in sources},
-            index_lag_ms=max((self._lag(source, captured.index, now) for source in sources), default=0),
-            state_lag_ms=max((self._lag(source, captured.view, now) for source in sources), default=0),
+            index_lag_ms=self._longest(sources, captured.index, now),
+            state_lag_ms=self._longest(sources, captured.view, now),
             stale_hits=stale_hits,
             reached_min_position=self._reached(joint, minimum) if minimum else None,
             reached_max_staleness=None if since is None else self._recent(sources, joint, since),
@@ -286,8 +288,9 @@ class FreshnessTracker:
             names = [name for name in self._recipes.documents() if source in self.sources_of([name], ())]
             captured = await self.capture([source], names)
             now = self._clock.now_ms()
-            INDEX_LAG.labels(source).set(self._lag(source, captured.index, now) / 1000)
-            STATE_LAG.labels(source).set(self._lag(source, captured.view, now) / 1000)
+            if line.looked:  # until then there is no sample: 0 would be a claim
+                INDEX_LAG.labels(source).set(self._lag(source, captured.index, now) / 1000)
+                STATE_LAG.labels(source).set(self._lag(source, captured.view, now) / 1000)
             line.settle(captured.both, self._clock.monotonic())
 
     async def _look(self, source: str, apart: float) -> None:
@@ -312,6 +315,7 @@ class FreshnessTracker:
             if refused is not None:
                 self._say(source, "unknown", refused)
             else:
+                line.looked = True
                 line.newest = line.newest if position is None else position[1]
                 self._say(source, *status)
 
@@ -351,6 +355,11 @@ class FreshnessTracker:
         mark = line.watermarks.reached(joint)
         newest = max((joint[table].committed_at for table in line.topics if table in joint), default=0)
         return AsOf(mark.position if mark is not None else None, newest or None)
+
+    def _longest(self, sources: Collection[str], coverage: Coverage, now: int) -> int | None:
+        if not all(self._lines[source].looked for source in sources):
+            return None
+        return max((self._lag(source, coverage, now) for source in sources), default=0)
 
     def _lag(self, source: str, coverage: Coverage, now: int) -> int:
         since = self._lines[source].watermarks.missing_since(coverage)

@@ -81,17 +81,27 @@ class Freshness:
     """How fresh the evidence is. Lags in ms; 0: nothing is known to be missing.
 
     A lag is the age of the oldest change that is known to be missing: from the raw log to the
-    index, and from the raw log to the state view.
+    index, and from the raw log to the state view. None while one of the sources has not been looked
+    at: nobody knows yet what stands in its raw log.
     """
 
     as_of: Mapping[str, AsOf]
-    index_lag_ms: int
-    state_lag_ms: int
+    index_lag_ms: int | None
+    state_lag_ms: int | None
     stale_hits: int
     reached_min_position: bool | None
     """None where no position was asked for."""
     reached_max_staleness: bool | None = None
     source_status: Mapping[str, SourceStatus] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StateEntry:
+    """The rows of one entry of a state view; none for an absent one and for another tenant's alike."""
+
+    rows: Rows
+    freshness: Freshness
+    """Of the rows: of the view's source alone, whatever an index has covered."""
 
 
 @dataclass(frozen=True, slots=True)

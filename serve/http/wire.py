@@ -72,11 +72,11 @@ class Position(BaseModel):
 
 
 class FreshnessOut(BaseModel):
-    """`as_of` by source; lags in ms."""
+    """`as_of` by source; lags in ms, null while a source has not been looked at."""
 
     as_of: dict[str, Position]
-    index_lag_ms: int
-    state_lag_ms: int
+    index_lag_ms: int | None
+    state_lag_ms: int | None
     stale_hits: int
     reached_min_position: bool | None
     reached_max_staleness: bool | None

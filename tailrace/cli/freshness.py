@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
-from tailrace.cli.output import put, put_json, table, when
+from tailrace.cli.output import lag, put, put_json, table, when
 
 NOT_FRESH = 3
 UNREACHABLE = "unreachable"
@@ -40,7 +40,8 @@ def freshness(
 def _within(found: dict[str, Any], bound_ms: int) -> bool:
     """A lag is the age of what is known to be missing: who cannot be asked may hold any number of changes."""
     asked = UNREACHABLE not in found["source_status"].values()
-    return asked and max(found["index_lag_ms"], found["state_lag_ms"]) <= bound_ms
+    lags = [found["index_lag_ms"], found["state_lag_ms"]]
+    return asked and all(lag is not None and lag <= bound_ms for lag in lags)
 
 
 def _shown(found: dict[str, Any]) -> str:
@@ -53,5 +54,5 @@ def _shown(found: dict[str, Any]) -> str:
         ]
         for source, as_of in found["as_of"].items()
     ]
-    lags = f"index lag {found['index_lag_ms']} ms, state lag {found['state_lag_ms']} ms"
+    lags = f"index lag {lag(found['index_lag_ms'])}, state lag {lag(found['state_lag_ms'])}"
     return f"{table(['source', 'position', 'committed at', 'status'], rows)}\n{lags}"

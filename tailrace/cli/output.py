@@ -51,6 +51,11 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(lines)
 
 
+def lag(milliseconds: int | None) -> str:
+    """A lag for a person; `unknown` where nobody can say."""
+    return "unknown" if milliseconds is None else f"{milliseconds} ms"
+
+
 def when(milliseconds: int | None) -> str:
     """A time in ms since 1970, for a person; `unknown` for none."""
     if milliseconds is None:

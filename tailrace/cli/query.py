@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from tailrace.cli.options import DEFAULT_CONFIG, Config, Json, Url
-from tailrace.cli.output import put, put_json, say, table
+from tailrace.cli.output import lag, put, put_json, say, table
 
 NOT_FRESH = 3
 
@@ -127,7 +127,7 @@ def _show_explanation(found: dict[str, Any]) -> None:
 
 def _say_freshness(freshness: dict[str, Any]) -> None:
     positions = ", ".join(f"{name} {as_of['position']}" for name, as_of in freshness["as_of"].items())
-    say(f"as of {positions or 'unknown'}; index lag {freshness['index_lag_ms']} ms")
+    say(f"as of {positions or 'unknown'}; index lag {lag(freshness['index_lag_ms'])}")
     for source, status in freshness["source_status"].items():
         if status == "unreachable":
             say(f"{source} cannot be asked: what it has changed since may be missing")

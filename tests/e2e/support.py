@@ -217,7 +217,7 @@ def wait_arrived(stack: Stack, api: Api, within_s: float = ARRIVAL_SECONDS) -> f
             what=lambda arguments=arguments: f"marker {arguments}; {api.freshness()}",  # type: ignore[misc]
         )
     eventually(
-        lambda: not any(api.freshness()[lag] for lag in ("index_lag_ms", "state_lag_ms")),
+        lambda: all(api.freshness()[lag] == 0 for lag in ("index_lag_ms", "state_lag_ms")),
         within_s=max(5.0, within_s - (time.monotonic() - began)),
         what=lambda: f"the lag is not 0: {api.freshness()}",
     )

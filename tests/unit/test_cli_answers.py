@@ -20,6 +20,7 @@ from serve.twins import FRESH, MemoryRetrieval, passage, word_similarity
 from tests.unit import http_world
 
 LOST = replace(FRESH, source_status={"shop": "unreachable"})
+UNSEEN = replace(FRESH, index_lag_ms=None, state_lag_ms=None)
 LATE = replace(FRESH, reached_min_position=False)
 
 
@@ -72,7 +73,8 @@ def tailrace(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    ("said", "bound", "code"), [(FRESH, "100", 0), (FRESH, "5", 3), (LOST, "100", 3), (LOST, None, 0)]
+    ("said", "bound", "code"),
+    [(FRESH, "100", 0), (FRESH, "5", 3), (LOST, "100", 3), (LOST, None, 0), (UNSEEN, "100", 3)],
 )
 def test_fresh_within_a_bound_is_only_what_somebody_can_say(
     said: Freshness, bound: str | None, code: int

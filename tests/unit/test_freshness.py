@@ -72,6 +72,24 @@ def test_a_lag_grows_while_something_is_missing_and_is_never_zero() -> None:
     run(test)
 
 
+def test_nobody_says_that_nothing_is_missing_before_a_look() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.settle()
+        for said in ((await world.ask("tents")).freshness, await world.tracker.now()):
+            assert (said.index_lag_ms, said.state_lag_ms) == (None, None)
+        world.broker_down = True
+        await world.look()
+        assert (await world.tracker.now()).index_lag_ms is None
+        world.broker_down = False
+        await world.look()
+        said = await world.tracker.now()
+        assert (said.index_lag_ms, said.state_lag_ms) == (0, 0)
+
+    run(test)
+
+
 def test_an_index_that_was_left_behind_before_this_process_started_is_as_old_as_its_commit() -> None:
     async def test() -> None:
         world = World()
