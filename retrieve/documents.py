@@ -49,7 +49,7 @@ class DocumentReader:
         """As Retriever.document_page."""
 
         async def read(live: Live, recipe: Recipe) -> DocumentPage:
-            self._refuse_to_guess(recipe, None, scope)
+            self._view.check_ready()
             at = self._after(recipe, after)
             found: list[Manifest] = []
             while True:
@@ -95,9 +95,10 @@ class DocumentReader:
 
         While it loads it may not even know how a key of this table is spelled.
         """
+        self._view.check_ready()
         listed = manifest is not None and shown(manifest, scope).counts
         behind = manifest is not None and not self._view.covers(recipe.table, manifest.version)
-        if (listed and behind) or not self._view.ready:
+        if listed and behind:
             raise TransientError(
                 f"document {recipe.document}: its row is not read yet, as just after a start: ask again"
             )

@@ -28,6 +28,7 @@ from retrieve.model import (
     Hit,
     Question,
     Rows,
+    StateEntry,
 )
 from retrieve.recipe import Recipe, Recipes, check_filters
 from retrieve.search import Depth, Ranked, Search, Searcher
@@ -90,11 +91,6 @@ class Retriever:
             clock=self._clock,
         )
 
-    @property
-    def ready(self) -> bool:
-        """Rows are loaded. Staleness is no reason to be unready: it is stated in each answer."""
-        return self.view.ready
-
     async def start(self) -> None:
         """Start view and freshness; returns before the view is loaded. Raises as StateView.start."""
         await self.view.start()
@@ -109,11 +105,13 @@ class Retriever:
     async def retrieve(self, question: Question) -> Evidence:
         """Evidence for a question.
 
-        Raises ContractError or LimitError for a question that breaks a rule, TransientError while a
-        document has no live index or the index cannot be asked.
+        Raises ContractError or LimitError for a question that breaks a rule, TransientError while the
+        rows are read for the first time, a document has no live index or the index cannot be asked.
+        Staleness is no reason to refuse: it is stated in each answer.
         """
         begun = perf_counter()
         minimum = self._checked(question)
+        self.view.check_ready()
         sources = self.freshness.sources_of(question.documents, question.state)
         sources += [name for name in minimum if name not in sources]
         since = None
@@ -169,12 +167,17 @@ class Retriever:
 
     async def state_entry(
         self, view: str, key: str, scope: Scope, claims: Mapping[str, str] = NO_CLAIMS
-    ) -> Rows:
-        """The rows of one state entry; none for an absent one and for another tenant's alike.
+    ) -> StateEntry:
+        """The rows of one state entry, and as of which position they are true.
 
-        Raises ContractError as StateView.entry.
+        Raises ContractError as StateView.entry, TransientError while the rows are read for the first time.
         """
-        return self.view.entry(view, key, scope, claims)
+        self.view.view(view).check(key, scope, claims)
+        self.view.check_ready()
+        sources = self.freshness.sources_of((), [view])
+        covered = self.freshness.view_coverage(sources)  # before the rows, and no await until they are read
+        rows = self.view.entry(view, key, scope, claims)
+        return StateEntry(rows, self.freshness.freshness(sources, Captured(covered, {})))
 
     async def _search(
         self, search: Search, question: Question

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from core.clock import Clock, SystemClock
 from core.consumer import FETCH_WAIT_MS
-from core.errors import ContractError
+from core.errors import ContractError, TransientError
 from core.keys import KeyValue, RowKey, TableId
 from core.settings import StateView as ViewSettings
 from core.state import Progress, StateRow
@@ -84,6 +84,15 @@ class StateView:
     def ready(self) -> bool:
         """Everything that stood in the state topics at the start has been read, and the tail lives."""
         return self.failed is None and bool(self._reader.partitions) and self.loading.done
+
+    def check_ready(self) -> None:
+        """Raises TransientError unless `ready`: half of the rows do not tell what is gone."""
+        if not self.ready:
+            read = self.loading
+            raise TransientError(
+                f"the rows are not read yet ({read.read} of {read.total} records), as just after a start:"
+                " ask again"
+            )
 
     def row(self, table: TableId, canonical: bytes) -> StateRow | None:
         """The newest row of this key, grave or live; None if there never was one, or its grave expired."""

@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 from core.state import Json
 from embed.model import Scope
 from retrieve.compare import Asked, Comparison, Step
-from retrieve.model import DocumentPage, DocumentView, Evidence, Freshness, Question, Rows
+from retrieve.model import DocumentPage, DocumentView, Evidence, Freshness, Question, StateEntry
 
 
 class Retrieval(Protocol):
@@ -27,7 +27,9 @@ class Retrieval(Protocol):
         """None if absent, gone or not this caller's: the three look the same."""
         ...
 
-    async def state_entry(self, view: str, key: str, scope: Scope) -> Rows: ...
+    async def state_entry(self, view: str, key: str, scope: Scope) -> StateEntry:
+        """The position that it states was read before the rows."""
+        ...
 
 
 class CurrentFreshness(Protocol):

@@ -18,6 +18,7 @@ from retrieve.model import (
     Hit,
     Question,
     Rows,
+    StateEntry,
 )
 from retrieve.recipe import check_filters
 from serve.errors import UnknownNameError
@@ -96,8 +97,8 @@ class MemoryRetrieval:
     async def document(self, document: str, key: str, scope: Scope) -> DocumentView | None:  # noqa: ARG002 - one tenant
         return self.documents.get((document, key))
 
-    async def state_entry(self, view: str, key: str, scope: Scope) -> Rows:  # noqa: ARG002 - one tenant
-        return self.entries.get((view, key), ())
+    async def state_entry(self, view: str, key: str, scope: Scope) -> StateEntry:  # noqa: ARG002 - one tenant
+        return StateEntry(self.entries.get((view, key), ()), FRESH)
 
     async def now(self) -> Freshness:
         return FRESH

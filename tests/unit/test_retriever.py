@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
-from core.errors import ContractError, LimitError, PermanentError
+from core.errors import ContractError, LimitError, PermanentError, TransientError
 from core.keys import RowKey
 from core.state import Json, StateRow
+from core.state_reader import Loading
 from core.version import version
 from embed.encoder import HashingEncoder
 from retrieve.search import encode_query
@@ -110,6 +111,30 @@ def test_the_join_waits_for_a_view_that_is_behind_and_only_so_long() -> None:
         world.read_all()
         await world.reader.tell()
         assert keys(await asking) == ["1"]
+
+    run(test)
+
+
+def test_no_question_is_answered_from_half_the_rows() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents are green."))
+        world.settle()
+        world.commit(ARTICLES, 1, None)
+        world.resolve_all()  # a service that starts now has read the row, and not yet its grave
+        world.reader.loading = Loading(2, 3)
+        with pytest.raises(TransientError, match="not read yet"):
+            await world.ask("tents")
+        with pytest.raises(TransientError, match="not read yet"):
+            await world.ask("tents", documents=(), state={"orders": "7"})
+        with pytest.raises(ContractError):
+            await world.ask(" ")
+        world.read_all()
+        world.reader.loading = Loading(3, 3)
+        assert (await world.ask("tents")).hits == ()
+        world.connect_down = world.broker_down = True
+        await world.look()
+        assert (await world.ask("tents")).freshness.source_status == {"shop": "unreachable"}
 
     run(test)
 

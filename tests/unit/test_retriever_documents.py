@@ -28,8 +28,8 @@ def test_documents_of_others_and_absent_ones_look_the_same() -> None:
         assert (await retriever.document("products", "p0", scope)) is not None
         with pytest.raises(ContractError, match="write one of articles, products"):
             await retriever.document("nothing", "1", scope)
-        assert await retriever.state_entry("orders", "0", scope) == ({"id": 0, "status": "x"},)
-        assert await retriever.state_entry("orders", "999", scope) == ()
+        assert (await retriever.state_entry("orders", "0", scope)).rows == ({"id": 0, "status": "x"},)
+        assert (await retriever.state_entry("orders", "999", scope)).rows == ()
 
     run(test)
 

@@ -14,6 +14,10 @@ async def state(view: str, key: str, services: FromServices) -> wire.StateOut:
     """The rows of one entry as they are now; none for an absent entry."""
     if view not in services.settings.state:
         raise UnknownNameError("state view", view, services.settings.state)
-    rows = await services.retrieval.state_entry(view, key, services.scope)
-    freshness = wire.FreshnessOut.of(await services.freshness.now())
-    return wire.StateOut(view=view, key=key, rows=wire.rows({view: rows})[view], freshness=freshness)
+    entry = await services.retrieval.state_entry(view, key, services.scope)
+    return wire.StateOut(
+        view=view,
+        key=key,
+        rows=wire.rows({view: entry.rows})[view],
+        freshness=wire.FreshnessOut.of(entry.freshness),
+    )
