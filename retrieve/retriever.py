@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Final
 
 from core.clock import Clock, SystemClock
-from core.errors import ContractError, LimitError
+from core.errors import ConfigurationError, ContractError, LimitError, TransientError
 from core.metrics import JOIN_DROPPED, SEARCH, STALE_HITS
 from core.state import StateRow
 from embed.model import Manifest, Scope
@@ -101,6 +101,15 @@ class Retriever:
         await self.freshness.stop()
         await self.view.stop()
         self._live.close()
+
+    async def check_ready(self) -> None:
+        """Raises TransientError while questions are refused, whatever they ask for."""
+        self.view.check_ready()
+        for document in self._recipes.documents():
+            try:
+                await self._live.call(self._live.resolve, document)
+            except ConfigurationError as error:
+                raise TransientError(f"document {document}: {error}") from error
 
     async def retrieve(self, question: Question) -> Evidence:
         """Evidence for a question.

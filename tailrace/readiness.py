@@ -1,11 +1,11 @@
-"""Ready means: what stood in the raw topics at start can be found and joined.
+"""Ready means: what stood in the raw topics at start can be found and joined, and questions are answered.
 
 While the connector's first snapshot runs the target moves with it, and the answer is *loading*.
 Once reached it stays: a connector that stops later turns freshness, not readiness.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 from core.errors import TransientError
@@ -36,11 +36,17 @@ class ReadinessWatch:
         raw_ends: RawEnds,
         positions: CommittedPositions | None,
         snapshotted: Sequence[str],
+        answers: Callable[[], Awaitable[None]],
     ) -> None:
-        """`snapshotted`: sources whose connector tells by its offset that the first snapshot has ended."""
+        """`snapshotted`: sources whose connector tells by its offset that the first snapshot has ended.
+
+        `answers()` raises TransientError while questions are refused.
+        """
         self._topics, self._epochs, self._documents = topics, epochs, documents
         self._freshness, self._raw_ends, self._positions = freshness, raw_ends, positions
+        self._answers = answers
         self._waiting_for = set(snapshotted)
+        self._seen_running: set[str] = set()
         self._now = Readiness(False, "loading", {}, "reading what the topics hold")
         self._task: asyncio.Task[None] | None = None
 
@@ -66,7 +72,10 @@ class ReadinessWatch:
                 captured = await self._freshness.capture(
                     sorted({table.source for table in self._topics}), self._documents
                 )
-                self._now = judge(self._targets(ends), captured.both, snapshotting=sorted(loading))
+                found = judge(self._targets(ends), captured.both, snapshotting=sorted(loading))
+                if found.ready:
+                    await self._answers()
+                self._now = found
             except TransientError as error:
                 self._now = Readiness(False, "loading", self._now.progress, str(error))
             await asyncio.sleep(STEP_SECONDS)
@@ -79,8 +88,12 @@ class ReadinessWatch:
             try:
                 if self._positions is not None and await self._positions.committed(source) is None:
                     found.add(source)
+                    self._seen_running.add(source)
             except TransientError:
-                continue  # Connect is away: what stands in the topics is all there is to wait for
+                # Connect is away. Its snapshot goes on where one was seen; of any other what stands in
+                # the topics is all there is to wait for.
+                if source in self._seen_running:
+                    found.add(source)
         return found
 
     def _targets(self, ends: Mapping[str, int]) -> dict[TableId, tuple[int, int]]:

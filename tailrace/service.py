@@ -116,6 +116,7 @@ class Service:
             snapshotted=[name for name, source in settings.sources.items() if source.connector]
             if positions is self._connect
             else list(settings.sources),
+            answers=self._retriever.check_ready,
         )
         self._services = Services(
             settings,
