@@ -69,6 +69,7 @@ class DocumentReader:
         """As Retriever.document."""
 
         async def read(live: Live, recipe: Recipe) -> DocumentView | None:
+            recipe = recipe.for_one_request()
             sources = self._freshness.sources_of([document], ())
             covered = self._freshness.view_coverage(sources)
             ids = [manifest_id(document, one.canonical) for one in self._view.keys_of(recipe.table, key)]

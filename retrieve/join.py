@@ -122,6 +122,28 @@ def _shown(row: StateRow, scope: Scope, render: Render) -> bool:
     return isinstance(now, Document) and visible(now.tenant, now.groups, scope)
 
 
+def once(render: Render) -> Render:
+    """The same, made once of each version of a row: for one request, which judges every passage by itself.
+
+    It happens in the event loop, and a row may be long.
+    """
+    made: dict[tuple[bytes, int], Change | PermanentError] = {}
+
+    def remembered(row: StateRow) -> Change:
+        at = row.key.canonical, row.version
+        if at not in made:
+            try:
+                made[at] = render(row)
+            except PermanentError as error:
+                made[at] = error
+        found = made[at]
+        if isinstance(found, PermanentError):
+            raise found
+        return found
+
+    return remembered
+
+
 class Judge:
     """The join with the view that it asks."""
 

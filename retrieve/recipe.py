@@ -6,12 +6,12 @@ configuration file may say something else already, or still.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.errors import ContractError
 from core.keys import TableId
-from retrieve.join import Render
+from retrieve.join import Render, once
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,10 @@ class Recipe:
     metadata: frozenset[str]
     """Columns that searches may filter by."""
     render: Render
+
+    def for_one_request(self) -> "Recipe":
+        """The same, that renders each version of a row once."""
+        return replace(self, render=once(self.render))
 
 
 class Recipes(Protocol):

@@ -196,9 +196,13 @@ class Retriever:
         want = question.top_k + SPARE
         repeated = False
         deadline: float | None = None
+        known: dict[str, Recipe] = {}
         while True:
             depth = await self._live.call(self._searcher.find, search, limit, want)
-            recipes = {live.document: self._recipes.recipe(live.name) for live in search.lives}
+            for live in search.lives:
+                if live.name not in known:
+                    known[live.name] = self._recipes.recipe(live.name).for_one_request()
+            recipes = {live.document: known[live.name] for live in search.lives}
             check_filters(list(question.filters), {one.document: one.metadata for one in recipes.values()})
             joining = self._join(depth, recipes, question, waited=False)
             if joining.pending:
