@@ -72,6 +72,7 @@ class _Searched:
         """Keys of the first `k` documents. Blocking."""
         begun = perf_counter()
         search = Search(query, [self._document], scope, {})
+        self._searcher.prepare(search)
         limit = max(24, 2 * k)
         while True:
             depth = self._searcher.find(search, limit, limit)

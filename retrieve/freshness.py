@@ -259,7 +259,11 @@ class FreshnessTracker:
         """
         looked: Collection[str] = list(sources) if since is not None else [*minimum]
         while True:
-            joint = (await self.capture(sources, documents)).both
+            try:
+                async with asyncio.timeout(max(0.0, deadline - self._clock.monotonic())):
+                    joint = (await self.capture(sources, documents)).both
+            except TimeoutError:
+                return
             late = [s for s in minimum if not self._reached(joint, {s: minimum[s]})]
             late += [s for s in looked if since is not None and not self._recent([s], joint, since)]
             left = deadline - self._clock.monotonic()

@@ -16,7 +16,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 THREADS: Final = 2
-"""Queries at a time. More would only wait: the embedded index and the encoder use a core each."""
+"""Queries at a time, and as many questions that are encoded. More would only wait: the embedded index
+and the encoder use a core each."""
 
 MARKS_AGE: Final = 0.075
 """Seconds for which what an index has covered is taken as read: old marks only say too little."""
@@ -40,7 +41,8 @@ class Live:
 class LiveIndex:
     """Resolves aliases, keeps open collections, and calls them off the event loop.
 
-    `resolve` and `marks` block: run them, and everything on a collection, through `call`.
+    `resolve` and `marks` block: run them, and everything on a collection, through `call`; what waits
+    for an encoder through `encode`, so that only questions wait for one that takes half a minute.
     """
 
     def __init__(self, app: str, index: Index, *, threads: int = THREADS, clock: Clock | None = None) -> None:
@@ -49,10 +51,16 @@ class LiveIndex:
         self._opened: dict[str, Collection] = {}
         self._marks: dict[str, tuple[float, Marks]] = {}
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="query")
+        self._encoding = ThreadPoolExecutor(threads, thread_name_prefix="encode")
 
     async def call(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Run in one of the query threads."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
+
+    async def encode(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run in one of the threads that may wait for an encoder."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._encoding, lambda: function(*args, **kwargs))
 
     def resolve(self, document: str) -> Live:
         """The live collection now. TransientError while there is none; ConfigurationError if it is gone."""
@@ -83,4 +91,5 @@ class LiveIndex:
 
     def close(self) -> None:
         """Wait for running calls, take no more. The index itself stays open: it has another owner."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        for pool in (self._encoding, self._pool):
+            pool.shutdown(wait=True, cancel_futures=True)

@@ -198,7 +198,7 @@ class Retriever:
         deadline: float | None = None
         known: dict[str, Recipe] = {}
         while True:
-            depth = await self._live.call(self._searcher.find, search, limit, want)
+            depth = await self._searcher.depth(search, limit, want)
             for live in search.lives:
                 if live.name not in known:
                     known[live.name] = self._recipes.recipe(live.name).for_one_request()

@@ -1,14 +1,13 @@
 """Finds candidates: two channels in every document's live collection, fused, checked by manifest.
 
-Blocking: the whole search of one depth is one call in one query thread, so that a question costs
-one change of threads.
+A question is prepared in one thread, which may wait for an encoder, and searched in another: the whole
+search of one depth is one call, so that it costs one change of threads.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Lock
 from time import perf_counter
 from typing import Final, TypeAlias
 from uuid import UUID
@@ -59,7 +58,7 @@ class Depth:
 
 @dataclass(slots=True)
 class Search:
-    """One question on its way. Made by `Searcher.search`; used by one thread at a time."""
+    """One question on its way. Filled by `Searcher.prepare`; used by one thread at a time."""
 
     query: str
     documents: Sequence[str]
@@ -81,8 +80,8 @@ class Search:
 class Searcher:
     """Both channels over the live collections.
 
-    `encoder_for(collection)` gives the query encoder of a collection's generation; each instance is
-    called by one thread at a time. `sparse_of` gives the BM25 vector of a question.
+    `encoder_for(collection)` gives the query encoder of a collection's generation. `sparse_of` gives
+    the BM25 vector of a question.
     """
 
     def __init__(
@@ -93,26 +92,41 @@ class Searcher:
         keys_of: KeysOf,
     ) -> None:
         self._live, self._encoder_for, self._sparse_of, self._keys_of = live, encoder_for, sparse_of, keys_of
-        self._locks: dict[int, tuple[Encoder, Lock]] = {}
-        self._locking = Lock()
 
-    def find(self, search: Search, limit: int, want: int) -> Depth:
+    async def depth(self, search: Search, limit: int, want: int) -> Depth:
         """Search `limit` candidates deep, until `want` of them count as far as the index says.
 
         The aliases are resolved in the first call of a search and used throughout. If a collection is
         dropped meanwhile, everything is done once more with the aliases of then.
         """
         try:
-            return self._find(search, limit, want)
+            return await self._depth(search, limit, want)
         except ConfigurationError:
             for live in search.lives:
                 self._live.forget(live)
             search.lives, search.dense, search.fingerprints = [], {}, {}
-            return self._find(search, limit, want)
+            return await self._depth(search, limit, want)
 
-    def _find(self, search: Search, limit: int, want: int) -> Depth:
+    async def _depth(self, search: Search, limit: int, want: int) -> Depth:
         if not search.lives:
-            self._begin(search)
+            await self._live.encode(self.prepare, search)
+        return await self._live.call(self.find, search, limit, want)
+
+    def prepare(self, search: Search) -> None:
+        """Resolve the aliases, and encode the question for what they point at. Blocking."""
+        with _timed(search.timings, "resolve"):
+            search.lives = [self._live.resolve(document) for document in search.documents]
+            search.marks = {live.document: self._live.marks(live) for live in search.lives}
+        with _timed(search.timings, "encode"):
+            for live in search.lives:
+                encoder = self._encoder_for(live.name)
+                search.fingerprints[live.document] = encoder.fingerprint
+                if encoder.fingerprint not in search.dense:
+                    search.dense[encoder.fingerprint] = encode_query(encoder, search.query)
+            search.sparse = self._sparse_of(search.query)
+
+    def find(self, search: Search, limit: int, want: int) -> Depth:
+        """As `depth`, of a search that is prepared. Blocking; ConfigurationError if a collection is gone."""
         limit = min(limit, DEEPEST)
         homes: dict[UUID, Live] = {}
         cosines: dict[UUID, float] = {}
@@ -161,19 +175,6 @@ class Searcher:
             ),
             fused=tuple((str(one), score) for one, score in fused),
         )
-
-    def _begin(self, search: Search) -> None:
-        with _timed(search.timings, "resolve"):
-            search.lives = [self._live.resolve(document) for document in search.documents]
-            search.marks = {live.document: self._live.marks(live) for live in search.lives}
-        with _timed(search.timings, "encode"):
-            for live in search.lives:
-                encoder = self._encoder_for(live.name)
-                search.fingerprints[live.document] = encoder.fingerprint
-                if encoder.fingerprint not in search.dense:
-                    with self._lock_of(encoder):
-                        search.dense[encoder.fingerprint] = encode_query(encoder, search.query)
-            search.sparse = self._sparse_of(search.query)
 
     def _check(
         self,
@@ -242,10 +243,6 @@ class Searcher:
                 query = search.dense[search.fingerprints[live.document]]
                 for one, vector in live.collection.vectors(missing).items():
                     cosines[one] = float(np.dot(vector, query))
-
-    def _lock_of(self, encoder: Encoder) -> Lock:
-        with self._locking:
-            return self._locks.setdefault(id(encoder), (encoder, Lock()))[1]
 
 
 def _standing(manifest: Manifest) -> tuple[bool, int]:

@@ -186,10 +186,10 @@ class Service:
         return self._epochs[topic]
 
     async def _similarity(self, question: str, sentences: Sequence[str]) -> Sequence[float]:
-        return await self._live.call(self._cosines, question, sentences)
+        return await self._live.encode(self._cosines, question, sentences)
 
     def _cosines(self, question: str, sentences: Sequence[str]) -> list[float]:
-        """Blocking, in a query thread. A sentence past the encoder's limit counts by its beginning."""
+        """Blocking. A sentence past the encoder's limit counts by its beginning."""
         encoder = self._book.answering_encoder(self._settings.encoder)
         asked = encoder.encode([_shortened(question, encoder)], kind="query")[0]
         said = encoder.encode([_shortened(text, encoder) for text in sentences], kind="document")
