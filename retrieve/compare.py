@@ -35,7 +35,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How many documents, and the first of their keys."""
+    """How many documents, and the first of their keys, of those that the caller may see."""
 
     count: int = 0
     keys: tuple[str, ...] = ()

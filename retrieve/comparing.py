@@ -15,6 +15,7 @@ from embed.index import Collection, Index
 from embed.model import Manifest, Scope, Sparse
 from retrieve import compare
 from retrieve.compare import Asked, Comparison, Difference, Found, Kind, Side, Size, Step, Suspect
+from retrieve.join import shown
 from retrieve.live import Live, LiveIndex
 from retrieve.search import DEEPEST, KeysOf, Search, Searcher
 
@@ -40,13 +41,18 @@ class PinnedIndex(LiveIndex):
 
 @dataclass(slots=True)
 class _Tally:
+    """Counts are of the whole index, for they say whether it may answer; keys are told as answers are."""
+
     named: int
+    scope: Scope
     counts: Counter[Kind] = field(default_factory=Counter)
     keys: defaultdict[Kind, list[str]] = field(default_factory=lambda: defaultdict(list))
 
-    def add(self, kind: Kind, key: str) -> None:
+    def add(self, kind: Kind, key: str, *stored: Manifest | None) -> None:
+        """`stored`: what either generation holds of it."""
         self.counts[kind] += 1
-        if len(self.keys[kind]) < self.named:
+        own = all(shown(one, self.scope).counts for one in stored if one is not None and not one.deleted)
+        if own and len(self.keys[kind]) < self.named:
             self.keys[kind].append(key)
 
     def of(self, kind: Kind) -> Difference:
@@ -115,7 +121,7 @@ class Comparer:
         try:
             pins = [PinnedIndex(self.index, name, self.clock) for _, name in (live, candidate)]
             sides = [_Searched(document, pin, self.encoder_for, self.sparse_of, self.keys_of) for pin in pins]
-            walk = _Walk(sides[0].collection, sides[1].collection, _Tally(named))
+            walk = _Walk(sides[0].collection, sides[1].collection, _Tally(named, scope))
             total = await thread.call(lambda: max(one.collection.counts().documents for one in sides))
             yield Step("documents", 0, total)
             while await thread.call(walk.step):
@@ -177,7 +183,7 @@ class _Walk:
             if len(self.suspects) < compare.MOST_SUSPECTS:
                 self.suspects.append(found)
             elif kind is not None:
-                self.tally.add(kind, found.key)
+                self.tally.add(kind, found.key, one, other)
         return self.seen > before
 
     def look(self, *, last: bool) -> bool:
@@ -189,7 +195,8 @@ class _Walk:
             ids = [one.id for one in part]
             live, candidate = self._live.manifests(ids), self._candidate.manifests(ids)
             for one in part:
-                stands = compare.stand_of(live.get(one.id)), compare.stand_of(candidate.get(one.id))
+                stored = live.get(one.id), candidate.get(one.id)
+                stands = compare.stand_of(stored[0]), compare.stand_of(stored[1])
                 # A scroll hides what is deleted: only what is read by id says how far each has come.
                 first = one if self._looked else one._replace(live=stands[0], candidate=stands[1])
                 verdict = compare.judged(first, *stands, covered)
@@ -198,7 +205,7 @@ class _Walk:
                 if verdict == "on its way":
                     waiting.append(first)
                 elif verdict is not None:
-                    self.tally.add(verdict, one.key)
+                    self.tally.add(verdict, one.key, *stored)
         self.suspects, self._looked = waiting, True
         return bool(waiting)
 

@@ -101,7 +101,8 @@ class Generations(Protocol):
     ) -> AsyncGenerator[Step | Comparison, None]:
         """Steps, then one Comparison of what answers and generation `number` (None: the newest other).
 
-        `limit`: keys that are named of each difference. Raises UnknownNameError for a generation that
-        does not run, TransientError while another comparison runs.
+        `limit`: keys that are named of each difference, of those in `scope`; counts are of all rows.
+        Raises UnknownNameError for a generation that does not run, TransientError while another
+        comparison runs.
         """
         ...

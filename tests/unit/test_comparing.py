@@ -106,6 +106,25 @@ def test_what_is_missing_extra_and_different_is_counted_and_named() -> None:
     run(test)
 
 
+def test_differences_of_others_are_counted_and_not_named() -> None:
+    """The gate of a promotion judges the whole index; keys are told as answers are."""
+
+    async def test() -> None:
+        world = filled(20)
+        for key, tenant, group in ((901, "b", "all"), (902, "a", "board"), (903, "a", "all")):
+            body = "Only the live one hears of this."
+            world.commit(ARTICLES, key, article(body, tenant, groups=[group]))
+        world.commit(ARTICLES, 7, article("Another's by now.", "b"))
+        world.commit(ARTICLES, 8, article("Edited since."))
+        world.settle()  # generation 2 does not follow
+        found, _ = await compared(world, named=9)
+        assert (found.missing.count, found.missing.keys) == (3, ("903",))
+        assert (found.different.count, found.different.keys) == (2, ("8",))
+        assert (found.live.size.documents, found.candidate.size.documents) == (23, 20)
+
+    run(test)
+
+
 def test_rows_that_are_on_their_way_are_waited_for_and_count_for_nothing() -> None:
     async def test() -> None:
         world = filled()
