@@ -137,7 +137,7 @@ class DocumentReader:
     def _after(self, recipe: Recipe, after: str | None) -> UUID | None:
         if after is None:
             return None
-        key = self._view.key_of(recipe.table, after)
+        key = self._view.key_of(recipe.table, after) if after else None  # an empty text is spelled `""`
         if key is None:
             raise ContractError(f"after: {after[:80]!r} is no key of document {recipe.document}")
         return manifest_id(recipe.document, key.canonical)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import TypeAlias
 
 from core.clock import Clock, SystemClock
 from core.consumer import FETCH_WAIT_MS
@@ -21,6 +22,9 @@ from retrieve.model import Rows
 from retrieve.views import View
 
 log = logger(__name__)
+
+Shape: TypeAlias = tuple[tuple[str, type], ...]
+"""Names and types of a key's columns."""
 
 NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
 
@@ -48,7 +52,7 @@ class StateView:
         self._by_topic: dict[str, list[View]] = {topic: [] for topic in self._topics.values()}
         for view in self._views.values():
             self._by_topic[self._topics[TableId.parse(view.settings.table)]].append(view)
-        self._shapes: dict[str, tuple[tuple[tuple[str, type], ...], ...]] = dict.fromkeys(self._by_topic, ())
+        self._shapes: dict[str, tuple[Shape, ...]] = dict.fromkeys(self._by_topic, ())
         self._clock = clock or SystemClock()
         self._on_error = on_error
         self.failed: BaseException | None = None
@@ -115,10 +119,13 @@ class StateView:
         return found
 
     def key_of(self, table: TableId, text: str) -> RowKey | None:
-        """The key that has a row, else the first that `text` may spell; None if it spells none."""
-        keys = self.keys_of(table, text)
-        held = (key for key in keys if self.row(table, key.canonical) is not None)
-        return next(held, keys[0] if keys else None)
+        """The key that `text` spells: that of a live row first, then of the newest grave.
+
+        None if it spells none with columns and types as this table's keys have them.
+        """
+        shapes = self._shapes[self._topics[table]]
+        keys = [key for key in self.keys_of(table, text) if _shape(key) in shapes]
+        return max(keys, key=lambda key: _standing(self.row(table, key.canonical)), default=None)
 
     def entry(self, view: str, key: str, scope: Scope, claims: Mapping[str, str] = NO_CLAIMS) -> Rows:
         """The rows of one entry, in order; none for an absent one and for another tenant's alike.
@@ -177,7 +184,7 @@ class StateView:
         """Rows of a state topic changed: the views follow."""
         shapes = self._shapes[topic]
         for row in rows:
-            shape = tuple((name, type(value)) for name, value in row.key.columns)
+            shape = _shape(row.key)
             if shape not in shapes:
                 self._shapes[topic] = shapes = (*shapes, shape)
         for view in self._by_topic[topic]:
@@ -192,7 +199,15 @@ class StateView:
         self._on_error(error)
 
 
-def _typed(key: RowKey, shape: tuple[tuple[str, type], ...], text: str) -> RowKey:
+def _shape(key: RowKey) -> Shape:
+    return tuple((name, type(value)) for name, value in key.columns)
+
+
+def _standing(row: StateRow | None) -> tuple[bool, int]:
+    return (False, -1) if row is None else (not row.deleted, row.version)
+
+
+def _typed(key: RowKey, shape: Shape, text: str) -> RowKey:
     """People write 42 for the text "42" too: the table knows which it is."""
     types = dict(shape)
     if len(shape) == 1 and types[key.names[0]] is str and not isinstance(key.columns[0][1], str):

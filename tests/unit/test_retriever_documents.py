@@ -5,7 +5,10 @@ import asyncio
 import pytest
 
 from core.errors import ContractError, TransientError
+from core.keys import RowKey
+from core.state import StateRow
 from core.state_reader import Loading
+from core.version import version
 from embed.model import Scope
 from tests.unit.retrieval_world import ARTICLES, EVERYBODY, World, article, run
 from tests.unit.tenants_world import fill
@@ -107,5 +110,45 @@ def test_pages_show_every_document_of_the_caller_once() -> None:
             if after is None:
                 break
         assert sorted(map(int, seen)) == list(range(3, 90, 3))
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("document", "after"),
+    [*(("articles", text) for text in ("", "abc", "true", "1.5", '"7"', "id=7")), ("products", "")],
+)
+def test_a_page_after_what_is_no_key_is_refused(document: str, after: str) -> None:
+    async def test() -> None:
+        world = World()
+        fill(world)
+        with pytest.raises(ContractError, match=f"no key of document {document}"):
+            await world.retriever.document_page(document, after, 4, Scope("a", EVERYBODY))
+
+    run(test)
+
+
+@pytest.mark.parametrize("graves", ["before", "after"])
+def test_pages_go_on_after_rows_whose_key_was_renamed(graves: str) -> None:
+    async def test() -> None:
+        world = World()
+        topic = world.view.topic(ARTICLES)
+        live = [
+            StateRow(RowKey.of({"uid": key}), version(1, key), {**article("Tents."), "id": key})
+            for key in range(20)
+        ]
+        gone = [StateRow(RowKey.of({"id": key}), version(1, 50 + key), {}, deleted=True) for key in range(20)]
+        for offset, row in enumerate(gone + live if graves == "before" else live + gone):
+            world.pipelines["articles"].apply([world.renderers["articles"].render(row)])
+            world.view.take(topic, world.reader.tables[topic].apply(0, offset, row))
+        seen: list[str] = []
+        after: str | None = None
+        while len(seen) < 40:
+            page = await world.retriever.document_page("articles", after, 1, Scope("a", EVERYBODY))
+            seen += [manifest.key for manifest in page.manifests]
+            after = page.after
+            if after is None:
+                break
+        assert sorted(map(int, seen)) == list(range(20))
 
     run(test)
