@@ -303,25 +303,32 @@ class FreshnessTracker:
         async with line.looking:
             if line.began > asked - apart:
                 return
-            line.began = self._clock.monotonic()
-            self.view_coverage([source])
-            look = line.watermarks.begin(Moment(self._clock.now_ms(), self._clock.monotonic()))
-            status, position = await self._committed(source)
+            before, line.began = line.began, self._clock.monotonic()
             try:
-                async with asyncio.timeout(ASK_SECONDS):
-                    found = await self._raw_ends.ends(list(line.topics.values()))
-                epochs = {table: self._epoch_of(topic) for table, topic in line.topics.items()}
-            except (TransientError, TimeoutError) as error:
-                self._say(source, "unreachable", str(error) or "the broker did not answer in time")
-                return
-            ends = {table: found[topic] for table, topic in line.topics.items()}
-            refused = line.watermarks.look(look, position, ends, epochs)
-            if refused is not None:
-                self._say(source, "unknown", refused)
-            else:
-                line.looked = True
-                line.newest = line.newest if position is None else position[1]
-                self._say(source, *status)
+                await self._ask(source, line)
+            except asyncio.CancelledError:  # a request's time is over: nobody has looked
+                line.began = before
+                raise
+
+    async def _ask(self, source: str, line: _Line) -> None:
+        self.view_coverage([source])
+        look = line.watermarks.begin(Moment(self._clock.now_ms(), self._clock.monotonic()))
+        status, position = await self._committed(source)
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                found = await self._raw_ends.ends(list(line.topics.values()))
+            epochs = {table: self._epoch_of(topic) for table, topic in line.topics.items()}
+        except (TransientError, TimeoutError) as error:
+            self._say(source, "unreachable", str(error) or "the broker did not answer in time")
+            return
+        ends = {table: found[topic] for table, topic in line.topics.items()}
+        refused = line.watermarks.look(look, position, ends, epochs)
+        if refused is not None:
+            self._say(source, "unknown", refused)
+        else:
+            line.looked = True
+            line.newest = line.newest if position is None else position[1]
+            self._say(source, *status)
 
     async def _committed(self, source: str) -> tuple[tuple[SourceStatus, str], tuple[str, int] | None]:
         try:

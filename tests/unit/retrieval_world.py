@@ -100,6 +100,7 @@ class World:
     delivered: int = 0
     position_order: int | None = None
     connect_down: bool = False
+    connect_silent: bool = False
     broker_down: bool = False
     wrap: Callable[[Index], Index] = lambda index: index
     encoder: HashingEncoder = field(default_factory=HashingEncoder)
@@ -213,6 +214,8 @@ class World:
 
     async def committed(self, source: str) -> str | None:
         await asyncio.sleep(0)
+        while self.connect_silent:  # noqa: ASYNC110 - until a test says otherwise
+            await asyncio.sleep(0.005)
         if self.connect_down:
             raise TransientError("Connect is away")
         return None if self.position_order is None else format_lsn(self.position_order)

@@ -153,6 +153,26 @@ def test_read_your_writes_waits_and_says_whether_it_got_there() -> None:
     run(test)
 
 
+def test_a_look_that_a_deadline_broke_off_is_made_again() -> None:
+    async def test() -> None:
+        world = World()
+        world.commit(ARTICLES, 1, article("Tents are green."))
+        world.settle()
+        world.connect_silent = True
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.02):
+                await world.tracker._look("shop", 3600)
+        world.connect_silent = False
+        assert (await world.ask("tents")).freshness.as_of["shop"].position is None
+        await world.tracker._look("shop", 3600)  # not looked at within an hour
+        assert (await world.ask("tents")).freshness.as_of["shop"].position is not None
+        world.connect_silent = True
+        async with asyncio.timeout(5):
+            await world.tracker._look("shop", 3600)  # it was, so nobody is asked
+
+    run(test)
+
+
 def test_a_staleness_bound_waits_for_what_stood_in_the_log_then() -> None:
     async def test() -> None:
         world = World()
