@@ -27,7 +27,7 @@ from embed.render import Renderer
 from embed.store import VectorStore
 from retrieve.freshness import FreshnessTracker
 from retrieve.live import LiveIndex
-from retrieve.model import Evidence, Question
+from retrieve.model import Evidence, Freshness, Question
 from retrieve.retriever import Retriever
 from retrieve.search import Searcher
 from retrieve.state_view import StateView
@@ -337,6 +337,13 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 
 def keys(evidence: Evidence) -> list[str]:
     return [hit.key for hit in evidence.hits]
+
+
+def lags(said: Freshness) -> tuple[int, int]:
+    """Of index and state, where both are known."""
+    assert said.index_lag_ms is not None
+    assert said.state_lag_ms is not None
+    return said.index_lag_ms, said.state_lag_ms
 
 
 def article(body: str, tenant: str = "a", **more: Json) -> dict[str, Json]:
