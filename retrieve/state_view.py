@@ -55,6 +55,7 @@ class StateView:
         self._shapes: dict[str, tuple[Shape, ...]] = dict.fromkeys(self._by_topic, ())
         self._clock = clock or SystemClock()
         self._on_error = on_error
+        self._loaded = False
         self.failed: BaseException | None = None
         """Why the tail ended, if it did."""
         self._reader = StateReader(
@@ -86,8 +87,9 @@ class StateView:
 
     @property
     def ready(self) -> bool:
-        """Everything that stood in the state topics at the start has been read, and the tail lives."""
-        return self.failed is None and bool(self._reader.partitions) and self.loading.done
+        """Everything that stood in the state topics at the start has been read once, and the tail lives."""
+        self._loaded = self._loaded or (bool(self._reader.partitions) and self.loading.done)
+        return self._loaded and self.failed is None
 
     def check_ready(self) -> None:
         """Raises TransientError unless `ready`: half of the rows do not tell what is gone."""

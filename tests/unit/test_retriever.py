@@ -132,6 +132,8 @@ def test_no_question_is_answered_from_half_the_rows() -> None:
         world.read_all()
         world.reader.loading = Loading(3, 3)
         assert (await world.ask("tents")).hits == ()
+        world.reader.loading = Loading(0, 3)  # a topic that was made anew is read from its beginning
+        assert (await world.ask("tents")).hits == ()
         world.connect_down = world.broker_down = True
         await world.look()
         assert (await world.ask("tents")).freshness.source_status == {"shop": "unreachable"}
