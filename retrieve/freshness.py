@@ -1,17 +1,14 @@
 """As of which position an answer is true, and how long the oldest missing change has been waiting.
 
-The look of each second: the connector's committed position, then the ends of the raw topics, then
-what view and index have covered. `retrieve/watermarks.py` decides what that proves. When Kafka
-Connect or the broker cannot be asked, positions stand still and `source_status` says so; serving
-goes on.
+Each second `retrieve/looking.py` reads what a source has committed; what view and index have covered of
+it is read here. `retrieve/watermarks.py` decides what that proves.
 """
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
 
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError, ContractError, TransientError
@@ -23,10 +20,11 @@ from core.telemetry import logger
 from core.topics import raw_topic
 from core.version import epoch_of
 from retrieve.live import LiveIndex, Marks
-from retrieve.model import AsOf, Freshness, SourceStatus
+from retrieve.looking import CommittedPositions, Looker, RawEnds, SourceLine
+from retrieve.model import AsOf, Freshness
 from retrieve.recipe import Recipes
 from retrieve.state_view import StateView
-from retrieve.watermarks import NOTHING, Coverage, Mark, Moment, Watermarks, both, least
+from retrieve.watermarks import NOTHING, Coverage, Mark, Moment, both, least
 
 log = logger(__name__)
 
@@ -36,32 +34,7 @@ LOOK_SECONDS: Final = 1.0
 LOOK_AGAIN_SECONDS: Final = 0.1
 """Between two looks that a waiting request asks for."""
 
-LONGEST_REQUEST_SECONDS: Final = 120
-"""What was covered so long ago no request in flight was begun with: two time-outs of the slowest encoder."""
-
 WAIT_STEP_SECONDS: Final = 0.02
-ASK_SECONDS: Final = 5.0
-"""Longest wait for Connect, and for the broker, in one look."""
-
-
-class CommittedPositions(Protocol):
-    """Positions up to which everything committed at the source stands in the raw topics."""
-
-    async def committed(self, source: str) -> str | None:
-        """The connector's committed offset as core.positions spells it.
-
-        None if it has none yet (its first snapshot runs, or no connector is configured).
-        TransientError if it cannot be read now, or the connector does not run.
-        """
-        ...
-
-
-class RawEnds(Protocol):
-    """Ends of raw topics."""
-
-    async def ends(self, topics: Sequence[str]) -> Mapping[str, int]:
-        """The offset after the last record of each topic. TransientError if it cannot be read now."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,33 +47,6 @@ class Captured:
     @property
     def both(self) -> Coverage:
         return both(self.view, self.index)
-
-
-@dataclass(slots=True)
-class _Line:
-    """One source."""
-
-    topics: Mapping[TableId, str]
-    watermarks: Watermarks = field(default_factory=Watermarks)
-    newest: int = -1
-    """The last position that was taken; it says of which line this source's are."""
-    looked: bool = False
-    """What stands in the raw topics has been read at least once."""
-    status: SourceStatus = "unknown"
-    began: float = float("-inf")
-    """When the newest look began, as the clock's `monotonic` counts."""
-    looking: asyncio.Lock = field(default_factory=asyncio.Lock)
-    covered: deque[tuple[float, Coverage]] = field(default_factory=deque)
-    """What each report found covered, and when, back to what a request in flight may have begun with."""
-
-    def settle(self, coverage: Coverage, now: float) -> None:
-        """Forget the watermarks that no request asks for any more; `now` as `monotonic` counts."""
-        self.covered.append((now, coverage))
-        settled: Coverage | None = None
-        while self.covered[0][0] <= now - LONGEST_REQUEST_SECONDS:
-            settled = self.covered.popleft()[1]
-        if settled is not None:
-            self.watermarks.settle(settled)
 
 
 class FreshnessTracker:
@@ -126,13 +72,21 @@ class FreshnessTracker:
         clock: Clock | None = None,
     ) -> None:
         self._lines = {
-            name: _Line({TableId(name, table): raw_topic(source.prefix, table) for table in source.tables})
+            name: SourceLine(
+                {TableId(name, table): raw_topic(source.prefix, table) for table in source.tables}
+            )
             for name, source in sources.items()
         }
         self._recipes, self._view, self._live = recipes, view, live
-        self._positions, self._raw_ends, self._epoch_of = positions, raw_ends, epoch_of
         self._on_error = on_error
         self._clock = clock or SystemClock()
+        self._looker = Looker(
+            positions,
+            raw_ends,
+            epoch_of=epoch_of,
+            see=lambda source: self.view_coverage([source]),
+            clock=self._clock,
+        )
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -298,57 +252,7 @@ class FreshnessTracker:
             line.settle(captured.both, self._clock.monotonic())
 
     async def _look(self, source: str, apart: float) -> None:
-        """One look, unless one began less than `apart` seconds ago or while this waited for its turn."""
-        line, asked = self._lines[source], self._clock.monotonic()
-        async with line.looking:
-            if line.began > asked - apart:
-                return
-            before, line.began = line.began, self._clock.monotonic()
-            try:
-                await self._ask(source, line)
-            except asyncio.CancelledError:  # a request's time is over: nobody has looked
-                line.began = before
-                raise
-
-    async def _ask(self, source: str, line: _Line) -> None:
-        self.view_coverage([source])
-        look = line.watermarks.begin(Moment(self._clock.now_ms(), self._clock.monotonic()))
-        status, position = await self._committed(source)
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                found = await self._raw_ends.ends(list(line.topics.values()))
-            epochs = {table: self._epoch_of(topic) for table, topic in line.topics.items()}
-        except (TransientError, TimeoutError) as error:
-            self._say(source, "unreachable", str(error) or "the broker did not answer in time")
-            return
-        ends = {table: found[topic] for table, topic in line.topics.items()}
-        refused = line.watermarks.look(look, position, ends, epochs)
-        if refused is not None:
-            self._say(source, "unknown", refused)
-        else:
-            line.looked = True
-            line.newest = line.newest if position is None else position[1]
-            self._say(source, *status)
-
-    async def _committed(self, source: str) -> tuple[tuple[SourceStatus, str], tuple[str, int] | None]:
-        try:
-            async with asyncio.timeout(ASK_SECONDS):
-                text = await self._positions.committed(source) if self._positions is not None else None
-            if text is None:
-                return ("unknown", "its connector has committed no position, or none is configured"), None
-            return ("ok", ""), (text, parse_position(text))
-        except ContractError as error:
-            return ("unknown", str(error)), None
-        except (TransientError, TimeoutError) as error:
-            return ("unreachable", str(error) or "Kafka Connect did not answer in time"), None
-
-    def _say(self, source: str, status: SourceStatus, why: str) -> None:
-        line = self._lines[source]
-        if line.status != status:
-            (log.info if status == "ok" else log.warning)(
-                "source position", source=source, status=status, why=why
-            )
-        line.status = status
+        await self._looker.look(source, self._lines[source], apart)
 
     def _marks(self, documents: Collection[str]) -> list[tuple[TableId, Marks]]:
         found: list[tuple[TableId, Marks]] = []

@@ -13,7 +13,8 @@ from core.keys import TableId
 from core.state import Json
 from core.telemetry import logger
 from core.version import OFFSET_BITS, version
-from retrieve.freshness import CommittedPositions, FreshnessTracker, RawEnds
+from retrieve.freshness import FreshnessTracker
+from retrieve.looking import CommittedPositions, RawEnds
 from retrieve.watermarks import NOTHING, Coverage
 from serve.ports import Readiness
 

@@ -21,7 +21,7 @@ from ingest.embedded_log import next_epoch
 from ingest.generations import Frozen, Generation
 from ingest.registry import RegistryTail
 from ingest.worker import Worker
-from retrieve.freshness import CommittedPositions
+from retrieve.looking import CommittedPositions
 from serve.http.server import bind
 from tailrace.adapters import build_index
 from tailrace.encoders import EncoderBook

@@ -20,8 +20,9 @@ from embed.encoder import Encoder
 from embed.index import Index
 from embed.indexes import bm25
 from ingest.registry import RegistryTail
-from retrieve.freshness import CommittedPositions, FreshnessTracker
+from retrieve.freshness import FreshnessTracker
 from retrieve.live import LiveIndex
+from retrieve.looking import CommittedPositions
 from retrieve.raw_ends import KafkaRawEnds
 from retrieve.recipe import Recipes
 from retrieve.retriever import Retriever

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from core.positions import parse_position
-from retrieve.freshness import LONGEST_REQUEST_SECONDS
+from retrieve.looking import LONGEST_REQUEST_SECONDS
 from tests.unit.retrieval_hands import ShiftedClock
 from tests.unit.retrieval_world import ARTICLES, ORDERS, World, article, lags, run
 
