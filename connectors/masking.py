@@ -14,7 +14,7 @@ SHORTEST: Final = 4
 alone under its key."""
 
 _SECRET_KEY = re.compile(
-    r"password|passphrase|passwd|secret|token|credential|jaas|api[._-]?key|access[._-]?key|private[._-]?key"
+    r"password|passphrase|passwd|pwd|secret|token|credential|jaas|api[._-]?key|access[._-]?key|private[._-]?key"
     r"|sas\.key|keystore\.key$|basic\.auth\.user\.info",
     re.IGNORECASE,
 )
@@ -24,14 +24,23 @@ _NOT_SECRET = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"\$?\$\{[A-Za-z][A-Za-z0-9_-]*:[^}]+\}")
-_URL_PASSWORD = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s@/]+@", re.IGNORECASE)
+_URL_PASSWORD = re.compile(
+    # What looks like a port and a path is none; a `/` or an `@` that was not quoted ends no password.
+    r"(?P<scheme>(?<![a-z0-9+.-])[a-z0-9+.-]++://[^\s:/@]*:)"
+    r"(?:[^\s@/]+|(?!\d{1,5}[/,])[^\s@]+)@(?:[^\s@/?\"',;]+@)*",
+    re.IGNORECASE,
+)
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL
 )
 _ASSIGNED = re.compile(
-    r"(?P<key>[\w.-]*(?:password|passphrase|secret|token|(?:api|access|account)[._-]?key)"
-    r"[\w.-]*\\?[\"']?\s*[=:]\s*\\?[\"']?)"
-    r"(?P<value>(?:\\(?![\"'])|[^\s\"',;&}\\])+)",
+    # Looked for at the beginning of a word only: from each of its letters it would take a square of time.
+    r"(?P<key>(?<![\w.-])"
+    r"(?=[\w.-]*(?:password|passphrase|passwd|pwd|secret|token|(?:api|access|account)[._-]?key))"
+    r"[\w.-]++\\?[\"']?\s*[=:]\s*)(?P<quote>\\?[\"'])?"
+    r"(?P<value>(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))+"
+    # A separator ends it where white space or another key follows; else it is one of its letters.
+    r"|(?:\\(?![\"'])|[^\s\"',;&}\\]|[,;&](?![\s\"']|\\?[\"']?[\w.-]+\\?[\"']?\s*[=:]))+))",
     re.IGNORECASE,
 )
 
@@ -86,6 +95,10 @@ def masked_text(
     text = _PRIVATE_KEY.sub(MASK, text)
     text = _URL_PASSWORD.sub(rf"\g<scheme>{MASK}@", text)
     return _ASSIGNED.sub(
-        lambda found: found[0] if _REFERENCE.match(text, found.start("value")) else found["key"] + MASK,
+        lambda found: (
+            found[0]
+            if _REFERENCE.match(text, found.start("value"))
+            else f"{found['key']}{found['quote'] or ''}{MASK}"
+        ),
         text,
     )

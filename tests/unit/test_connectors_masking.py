@@ -124,3 +124,52 @@ def test_a_private_key_is_a_secret_wherever_it_stands() -> None:
 )
 def test_what_is_assigned_is_masked_in_its_spellings(text: str) -> None:
     assert CANARY not in masked_text(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"login failed, pwd={CANARY}", f"login failed, pwd={MASK}"),
+        (f"Uid=sa;Pwd={CANARY};Database=d", f"Uid=sa;Pwd={MASK};Database=d"),
+        (f"passwd: {CANARY}", f"passwd: {MASK}"),
+        (f"password=ab,cd{CANARY}", f"password={MASK}"),
+        (f"password=ab;c,{CANARY}, user=u", f"password={MASK}, user=u"),
+        (f"{{password=ab&{CANARY}}}", f"{{password={MASK}}}"),
+        (f'"password": "ab,c d {CANARY}", "user": "u"', f'"password": "{MASK}", "user": "u"'),
+        (f"password='ab \\'{CANARY}' user='u'", f"password='{MASK}' user='u'"),
+        (f'jaas: user=\\"u\\" password=\\"a b{CANARY}\\";', f'jaas: user=\\"u\\" password=\\"{MASK}\\";'),
+        (f"password=ab,ssl=true&token={CANARY}", f"password={MASK},ssl=true&token={MASK}"),
+    ],
+)
+def test_what_is_assigned_is_masked_to_its_end_and_no_further(text: str, shown: str) -> None:
+    assert masked_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"at postgresql://u:pa/{CANARY}@h/d", f"at postgresql://u:{MASK}@h/d"),
+        (f"at postgresql://u:p@{CANARY}@h/d, then", f"at postgresql://u:{MASK}@h/d, then"),
+        (f"--url=-x-amqp://u:{CANARY}@h", f"--url=-x-amqp://u:{MASK}@h"),
+    ],
+)
+def test_a_password_in_a_url_is_masked_whatever_signs_are_in_it(text: str, shown: str) -> None:
+    assert masked_text(text) == shown
+    assert holds_secret(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["http://registry:8081/subjects/a@1", "http://a:8083,http://b:8083", "h:1/x@y"]
+)
+def test_a_port_is_no_password(text: str) -> None:
+    assert masked_text(text) == text
+    assert not holds_secret(text)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "text", ["a" * 300_000, "password" * 40_000, "a." * 150_000], ids=["a", "word", "dots"]
+)
+def test_a_long_text_is_masked_in_a_moment(text: str) -> None:
+    """What grows with the square of a word's length takes minutes for this."""
+    assert masked_text(text) == text
