@@ -20,6 +20,10 @@ _SLOW_SECONDS: Final = 100.0
 """For calls that make the worker connect to the database; Connect itself gives them up after 90 s."""
 
 
+_LONGEST: Final = 2000
+"""Characters of a refusal that are told: a worker may quote a whole configuration."""
+
+
 class LaterError(TransientError):
     """Worth another try at once; what is raised in the end is a TransientError like others."""
 
@@ -83,7 +87,8 @@ class Transport:
                     return _content(answer)
                 known = secrets | self._secrets
                 message = masked_text(_message(answer), config, password_keys=password_keys, secrets=known)
-                raise self._refusal(method, path, answer, message)
+                # Masked first: half of a secret is not known again.
+                raise self._refusal(method, path, answer, message[:_LONGEST])
         raise AssertionError("stamina either returns or raises")
 
     def attempts(self, on: Callable[[Exception], bool]) -> Iterable[stamina.Attempt]:
@@ -157,4 +162,4 @@ def _body(answer: requests.Response) -> dict[str, Any]:
 
 def _message(answer: requests.Response) -> str:
     text = _body(answer).get("message")
-    return str(text or answer.reason or "no message")[:2000]
+    return str(text or answer.reason or "no message")

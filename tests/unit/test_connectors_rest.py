@@ -75,6 +75,17 @@ def test_a_refused_configuration_is_said_once_without_its_secret(
     assert len(answers.calls) == 1
 
 
+def test_a_long_refusal_is_cut_where_its_secrets_are_masked_already(
+    answers: responses.RequestsMock, client: ConnectClient
+) -> None:
+    before = "x" * (2000 - len(CANARY) // 2)
+    answers.put(f"{URL}/connectors/shop/config", status=400, json={"message": f"{before}{CANARY} {before}"})
+    with pytest.raises(ConfigurationError) as raised:
+        client.put_config("shop", {"database.password": CANARY})
+    assert CANARY[:4] not in str(raised.value)
+    assert len(str(raised.value)) < 2200
+
+
 def test_other_refusals_are_permanent(answers: responses.RequestsMock, client: ConnectClient) -> None:
     answers.get(f"{URL}/", status=401, body="no")
     with pytest.raises(PermanentError, match="401"):
