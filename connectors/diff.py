@@ -18,6 +18,8 @@ OWNER_KEY: Final = "tailrace.owner"
 notice of a key that they do not know."""
 
 _PROFILE: Final = "@"
+_IMPLIED: Final[Mapping[str, str]] = {"tasks.max": "1"}
+"""Connect's own default, which a file always says: of a live connector that is silent it is no change."""
 
 Action: TypeAlias = Literal["create", "update", "state", "prune", "none"]
 
@@ -173,6 +175,7 @@ def _changes(
     wanted: Desired, found: LiveConnector | None, password_keys: Mapping[str, Collection[str]]
 ) -> list[Change]:
     old: Mapping[str, str] = {} if found is None else found.config
+    implied: Mapping[str, str] = {} if found is None else _IMPLIED
     typed = {
         *password_keys.get(wanted.config.get("connector.class", ""), ()),
         *password_keys.get(old.get("connector.class", ""), ()),
@@ -181,7 +184,7 @@ def _changes(
     shown_new = masked_config(wanted.config, password_keys=typed, secrets=wanted.secrets)
     changes = []
     for key in sorted({*old, *wanted.config}):
-        before, after = old.get(key), wanted.config.get(key)
+        before, after = old.get(key, implied.get(key)), wanted.config.get(key)
         if before is not None and after is not None and normalised(key, before) == normalised(key, after):
             continue
         shown = shown_old.get(key), shown_new.get(key)
@@ -231,6 +234,13 @@ def _conflicts(desired: Sequence[Desired], live: Mapping[str, LiveConnector], *,
     return said
 
 
+_PORTS: Final[Mapping[str, str]] = {
+    "io.debezium.connector.postgresql.PostgresConnector": "5432",
+    "io.debezium.connector.mariadb.MariaDbConnector": "3306",
+    "io.debezium.connector.mysql.MySqlConnector": "3306",
+}
+"""Debezium's own default of database.port, for the databases whose servers hold what only one may have."""
+
 _WHY: Final[Mapping[str, str]] = {
     "slot.name": "a slot has one reader, the other waits for ever",
     "publication.name": "its tables are for one of the two to say, and whoever drops it silences both",
@@ -241,7 +251,9 @@ _WHY: Final[Mapping[str, str]] = {
 
 def _claims(config: Mapping[str, str]) -> list[tuple[str, ...]]:
     """What only one connector may have. Slot and server id: on one server; publication: in one database."""
-    server = (config.get("database.hostname", ""), config.get("database.port", ""))
+    default = _PORTS.get(config.get("connector.class", ""), "")
+    # Hosts' names know no capitals.
+    server = (config.get("database.hostname", "").strip().lower(), config.get("database.port") or default)
     found: list[tuple[str, ...]] = []
     if prefix := config.get("topic.prefix"):
         found.append(("topic.prefix", prefix))

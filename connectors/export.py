@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import count
 
 from pydantic import ValidationError
 
@@ -27,8 +28,12 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def exported(live: LiveConnector, password_keys: Collection[str] = ()) -> Exported:
+def exported(
+    live: LiveConnector, password_keys: Collection[str] = (), taken: Collection[str] = ()
+) -> Exported:
     """What `plan` finds equal to the live connector, once the variables hold the same secrets.
+
+    `taken`: variables of connectors that are exported beside it; two secrets never share one.
 
     Raises ConfigurationError for one that no file can say: its name, its class or its tasks.max. A literal
     secret becomes `${env:NAME}`; a reference of Connect's own stays one.
@@ -39,7 +44,7 @@ def exported(live: LiveConnector, password_keys: Collection[str] = ()) -> Export
         if key == OWNER_KEY:
             continue
         if _is_literal_secret(key, value, password_keys):
-            variable = _variable(live.name, key)
+            variable = _variable(live.name, key, {*taken, *variables})
             variables[variable] = key
             config[key] = f"${{env:{variable}}}"
         else:
@@ -62,9 +67,12 @@ def _is_literal_secret(key: str, value: str, password_keys: Collection[str]) -> 
     return bool(value) and ((secret and not is_reference(value)) or holds_secret(value))
 
 
-def _variable(connector: str, key: str) -> str:
+def _variable(connector: str, key: str, taken: Collection[str]) -> str:
+    """By connector and key. Names that differ in their signs alone give the same: the later is numbered."""
     name = re.sub(r"[^A-Za-z0-9]+", "_", f"{connector}_{key}").upper()
-    return name if not name[0].isdigit() else f"CONNECTOR_{name}"
+    name = name if not name[0].isdigit() else f"CONNECTOR_{name}"
+    numbered = (name if number == 1 else f"{name}_{number}" for number in count(1))
+    return next(one for one in numbered if one not in taken)
 
 
 def _notes(spec: ConnectorSpec, variables: dict[str, str]) -> list[str]:

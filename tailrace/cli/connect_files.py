@@ -1,13 +1,16 @@
 """`tailrace connect export | delete`: files from connectors, and the end of one."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tailrace.cli.connect_options import FAILED, Connector, Database, Profile, Timeout, Url, Yes, confirm
 from tailrace.cli.options import DEFAULT_CONFIG, Config
 from tailrace.cli.output import put, say
+
+if TYPE_CHECKING:
+    from connectors.export import Exported
 
 
 def register(app: typer.Typer) -> None:
@@ -40,11 +43,12 @@ def export(
     with connect.workplace(config, url).client() as client:
         live = client.connectors()
         connect.require_all(client, live, names or ())
-        made = []
-        for name in names or live:
+        made: list[Exported] = []
+        for name in dict.fromkeys(names or live):
             kind = live[name].config.get("connector.class")
+            taken = {variable for one in made for variable in one.variables}
             try:
-                made.append(exported(live[name], client.password_keys(kind) if kind else ()))
+                made.append(exported(live[name], client.password_keys(kind) if kind else (), taken))
             except ConfigurationError as error:
                 left_out += 1
                 say(f"{name}: left out: {error}")

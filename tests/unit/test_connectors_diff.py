@@ -8,7 +8,7 @@ import pytest
 from connectors.diff import OWNER_KEY, Desired, Plan, owner_mark, plan
 from connectors.live import ConnectorStatus, LiveConnector, TaskStatus
 from connectors.masking import MASK
-from connectors.preset import POSTGRES_CLASS
+from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, POSTGRES_CLASS
 from tests.unit.connect_world import CANARY, shop_config
 
 
@@ -216,6 +216,26 @@ def test_two_connectors_that_would_fight_are_a_conflict(key: str) -> None:
     assert all(word in made.conflicts[0] for word in ("theirs", "ours", key))
     elsewhere = {**server, "database.hostname": "other", key: "x"}
     assert bool(plan([Desired("ours", elsewhere)], there).conflicts) is (key == "topic.prefix")
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "port"),
+    [
+        (POSTGRES_CLASS, "slot.name", "5432"),
+        (POSTGRES_CLASS, "publication.name", "5432"),
+        (MARIADB_CLASS, "database.server.id", "3306"),
+        (MYSQL_CLASS, "database.server.id", "3306"),
+    ],
+)
+def test_one_server_is_one_server_however_it_is_written(kind: str, key: str, port: str) -> None:
+    ours = {"connector.class": kind, "database.hostname": "db.example", key: "7"}
+    for theirs, same in (
+        ({**ours, "database.port": port}, True),
+        ({**ours, "database.hostname": "DB.Example", "database.port": port}, True),
+        ({**ours, "database.port": "1"}, False),
+    ):
+        made = plan([Desired("ours", ours)], {"theirs": live("theirs", theirs)})
+        assert bool(made.conflicts) is same
 
 
 def test_what_is_pruned_frees_what_it_held() -> None:

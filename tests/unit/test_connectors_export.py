@@ -14,7 +14,7 @@ from tests.unit.connect_world import CANARY, shop_config
 
 def live(state: str = "RUNNING", **changed: str) -> LiveConnector:
     tasks = () if state == "STOPPED" else (TaskStatus(0, state, "w"),)
-    config = shop_config(**changed)
+    config = {key: value for key, value in shop_config(**changed).items() if value}
     return LiveConnector("shop", config, ConnectorStatus("shop", state, "w", tasks))
 
 
@@ -27,8 +27,9 @@ def live(state: str = "RUNNING", **changed: str) -> LiveConnector:
         {"database__password": "${env:PG_PASSWORD}"},
         {"some__text": "a {{ b }} ${dir:/x:y} 'q' : #"},
         {"tailrace__owner": "shop"},
+        {"tasks__max": ""},
     ],
-    ids=["references", "literals", "the worker's environment", "odd text", "marked"],
+    ids=["references", "literals", "the worker's environment", "odd text", "marked", "no tasks.max"],
 )
 def test_a_plan_of_an_exported_file_shows_no_change(
     tmp_path: Path, state: str, changed: dict[str, str]
@@ -52,6 +53,18 @@ def test_a_literal_secret_becomes_a_variable_with_a_note() -> None:
     assert made.variables == {"SHOP_DATABASE_PASSWORD": "database.password", "SHOP_ODD_KEY": "odd.key"}
     assert made.spec.config["database.password"] == "${env:SHOP_DATABASE_PASSWORD}"
     assert any("set SHOP_ODD_KEY before `apply`" in note for note in made.notes)
+
+
+def test_no_two_secrets_share_a_variable() -> None:
+    config = shop_config(odd__key=f"{CANARY}1", **{"odd-key": f"{CANARY}2"})
+    typed = {"odd.key", "odd-key"}
+    first = exported(LiveConnector("a-b", config, None), typed)
+    second = exported(LiveConnector("a.b", config, None), typed, taken=first.variables)
+    assert sorted(first.variables) == ["A_B_ODD_KEY", "A_B_ODD_KEY_2"]
+    assert sorted(second.variables) == ["A_B_ODD_KEY_3", "A_B_ODD_KEY_4"]
+    for made in (first, second):
+        environment = {variable: config[key] for variable, key in made.variables.items()}
+        assert made.spec.resolved(environment).config["odd.key"] == f"{CANARY}1"
 
 
 def test_a_url_with_a_password_is_a_secret_whole() -> None:
