@@ -10,6 +10,17 @@ from connectors.masking import masked_text
 _LONGEST: Final = 400
 """Signs of one cause: Debezium prints its whole state into some messages."""
 
+_LOST_SLOT: Final = (
+    "`tailrace connect offsets reset NAME --stop`, in the database SELECT pg_drop_replication_slot('SLOT'),"
+    " `tailrace connect resume NAME` for a new snapshot and a new slot, then `tailrace resync TOPIC`"
+)
+
+NO_TASK_HINT: Final = (
+    "`tailrace doctor` looks at its database: for a slot that was lost a connector waits half an hour, and"
+    " says so in the worker's log only"
+)
+"""For one that neither runs nor fails. Debezium 3.6 asks 900 times, 2 s apart."""
+
 _HINTS: Final[Mapping[str, str]] = {
     r"password authentication failed|Access denied for user|SASL authentication|Login failed": (
         "user or password is wrong: look at database.user, and at the secret that the worker reads"
@@ -32,12 +43,21 @@ _HINTS: Final[Mapping[str, str]] = {
         "the publication is missing: `tailrace doctor` prints the CREATE PUBLICATION"
     ),
     r"wal_level": "set wal_level = logical and restart the server",
-    r"no longer available on the server|requested WAL segment .* has already been removed"
-    r"|can no longer (get|access) .*slot|replication slot .* invalidated": (
-        "the slot was dropped or lost, and with it the changes since: `tailrace connect offsets reset NAME"
-        " --stop`, `tailrace connect resume NAME` for a new snapshot, then `tailrace resync TOPIC`"
+    r"PostgresOffsetContext.* no longer available on the server": (
+        "the slot was dropped, and with it the changes since: `tailrace connect offsets reset NAME --stop`,"
+        " `tailrace connect resume NAME` for a new snapshot, then `tailrace resync TOPIC`"
     ),
-    r"error code 1236|Could not find first log file|binlog .*purged|purged .*binary logs?": (
+    r"slot .*(invalidated|cannot be advanced)|(can no longer (get|access)|cannot read) .*slot"
+    r"|requested WAL segment .* has already been removed": (
+        "the database has invalidated the slot, which can never be read again: " + _LOST_SLOT
+    ),
+    r"obtain valid replication slot": (
+        "where `tailrace doctor` says that the slot is lost: "
+        + _LOST_SLOT
+        + "; where it does not, a long transaction keeps the slot from being made: end that"
+    ),
+    r"no longer available on the server|error code 1236|Could not find first log file|binlog .*purged"
+    r"|purged .*binary logs?": (
         "the server has purged the binlog that it needs: `tailrace connect offsets reset NAME --stop`,"
         " `tailrace connect resume NAME` for a new snapshot, then `tailrace resync TOPIC`; keep binlogs"
         " for longer (binlog_expire_logs_seconds)"
@@ -121,7 +141,12 @@ def explain(
     """A trace or an error message, explained. The root cause decides before what wraps it."""
     text = masked_text(trace, config, password_keys=password_keys, secrets=secrets)
     found = hint(text)
-    return Explanation(cause(text), None if found is None else found.replace("NAME", name))
+    if found is not None:
+        slot = "" if config is None else config.get("slot.name") or "debezium"
+        # It may have been filled in for a reference: then it is shown nowhere.
+        is_shown = re.fullmatch(r"[a-z0-9_]+", slot) and masked_text(slot, secrets=secrets) == slot
+        found = found.replace("NAME", name).replace("SLOT", slot if is_shown else "…")
+    return Explanation(cause(text), found)
 
 
 def hint(text: str) -> str | None:

@@ -9,14 +9,23 @@ UNPUBLISHED = (
     "org.apache.kafka.connect.errors.ConnectException: Publication autocreation is disabled, please create"
     " one and restart the connector.\n\tat io.debezium.x(Y.java:242)"
 )
-LOST = (
+GONE = (
     "io.debezium.DebeziumException: The connector is trying to read change stream starting at"
     " PostgresOffsetContext [a=B{c:D}, e=f[g='p2'], h=[x]], but this is no longer available on the server."
     " Reconfigure the connector to use a snapshot mode when needed.\n\tat io.debezium.x(Y.java:164)"
 )
+LOST = [
+    'ERROR: can no longer get changes from replication slot "s"',
+    'ERROR: cannot read from logical replication slot "s"\n  Detail: This slot has been invalidated.',
+    'ERROR: can no longer access replication slot "s"\n  Detail: due to "wal_removed".',
+    'ERROR: replication slot "s" cannot be advanced',
+    "requested WAL segment 00000001000000000000000A has already been removed",
+    "Unable to obtain valid replication slot. Make sure there are no long-running transactions",
+]
 REAL = [
     (UNPUBLISHED, "publication is missing"),
-    (LOST, "offsets reset"),
+    (GONE, "slot was dropped"),
+    *((text, "pg_drop_replication_slot") for text in LOST),
     ('FATAL: password authentication failed for user "debezium"', "user or password is wrong"),
     ("Access denied for user 'dbz'@'127.0.0.1' (using password: YES)", "user or password is wrong"),
     ('ERROR: replication slot "p2" is active for PID 4711', "reads the slot"),
@@ -28,6 +37,7 @@ REAL = [
         "error code 1236: Could not find first log file name in binary log index file",
         "purged the binlog",
     ),
+    (GONE.replace("Postgres", "MariaDb"), "purged the binlog"),
     ("Compacted topic cannot accept message without key in topic partition a-0", "cleanup.policy to delete"),
     ('ERROR: relation "public.nosuch" does not exist', "table that the configuration names"),
     ("ERROR: permission denied for table articles", "GRANT SELECT"),
@@ -75,7 +85,7 @@ def test_the_cause_is_one_short_line_without_secrets() -> None:
     assert CANARY not in said
     assert cause("") == "(no trace)"
     assert len(cause("x" * 9000)) < 500
-    assert "PostgresOffsetContext […], but this is no longer" in cause(LOST)
+    assert "PostgresOffsetContext […], but this is no longer" in cause(GONE)
 
 
 def test_secrets_of_the_configuration_are_masked_wherever_they_stand() -> None:
@@ -83,3 +93,31 @@ def test_secrets_of_the_configuration_are_masked_wherever_they_stand() -> None:
     text = f"x {CANARY}-a y {CANARY}-b z {CANARY}-c"
     found = explain(text, config, password_keys={"odd.key"}, secrets={f"{CANARY}-c"})
     assert CANARY not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("config", "slot"),
+    [
+        ({"slot.name": "tailrace_shop"}, "tailrace_shop"),
+        ({}, "debezium"),
+        (None, "…"),
+        ({"slot.name": f"{CANARY}"}, "…"),
+        ({"slot.name": "secret_of_env"}, "…"),
+    ],
+    ids=["named", "by default", "unknown", "no slot's name", "filled in"],
+)
+def test_a_lost_slot_is_to_be_dropped_first_by_its_name(config: dict[str, str] | None, slot: str) -> None:
+    found = explain(LOST[0], config, secrets={"secret_of_env"}, name="shop")
+    steps = [
+        "offsets reset shop --stop",
+        f"SELECT pg_drop_replication_slot('{slot}')",
+        "connect resume shop",
+        "tailrace resync TOPIC",
+    ]
+    places = [(found.hint or "").find(step) for step in steps]
+    assert -1 not in places
+    assert places == sorted(places)
+
+
+def test_a_slot_that_is_gone_is_not_to_be_dropped() -> None:
+    assert "pg_drop" not in (explain(GONE, {"slot.name": "s"}).hint or "")
