@@ -164,9 +164,10 @@ def _settle(
     """Wait for all of them at once."""
     wanted: dict[str, State] = {work.step.name: work.wanted.state for work in works}
     changed = {work.step.name for work in works if work.writes}
+    before = {work.step.name: work.before for work in works}
     # Validations before it may have taken all the time.
     deadline = max(deadline, pace.clock() + pace.settle_s)
-    found = wait_for(client, wanted, deadline=deadline, pace=pace, changed=changed, say=say)
+    found = wait_for(client, wanted, deadline=deadline, pace=pace, changed=changed, before=before, say=say)
     outcomes = {}
     for work in works:
         step, seen = work.step, found[work.step.name]

@@ -44,6 +44,13 @@ class ConnectorStatus:
         return next((t.trace or "(no trace)" for t in self.tasks if t.state == "FAILED"), None)
 
     @property
+    def failures(self) -> frozenset[tuple[int | None, str, str]]:
+        """All that failed: the task, None for the connector itself, its worker and its trace."""
+        found = {(t.id, t.worker, t.trace or "") for t in self.tasks if t.state == "FAILED"}
+        own = {(None, self.worker, self.trace or "")} if self.state == "FAILED" else set()
+        return frozenset(found | own)
+
+    @property
     def summary(self) -> State:
         if self.failure is not None:
             return "failed"
