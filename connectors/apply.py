@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from connectors.diff import Desired, Plan, Step
-from connectors.hints import Explanation, explain
+from connectors.hints import Explanation, explain, unfinished_hint
 from connectors.live import ConnectorStatus, State
 from connectors.masking import masked_text
+from connectors.pausing import pause
 from connectors.rest import ConnectClient
 from connectors.watch import Pace, patiently, wait_for
 from core.errors import PermanentError, TailraceError, TransientError
@@ -140,8 +141,8 @@ def _set_state(client: ConnectClient, work: _Work, deadline: float, pace: Pace) 
     calls: list[Callable[[str], None]] = []
     if step.state is not None and step.action != "create":
         if wanted.state == "paused":
-            # From stopped to paused Connect goes in one step; a failed task has to be restarted first.
-            calls = [client.pause]
+            # From stopped to paused Connect goes in one step.
+            work.writes += pause(client, step.name, before, deadline, pace)
         elif wanted.state == "stopped":
             calls = [client.stop]
         elif before is not None and before.state in {"PAUSED", "STOPPED"}:
@@ -178,7 +179,8 @@ def _settle(
             why = explain(seen.trace, config, password_keys=keys, secrets=secrets, name=step.name)
             trace = masked_text(seen.trace, config, password_keys=keys, secrets=secrets)
         elif not seen.reached:
-            why = Explanation(f"is {seen.said}, not {work.wanted.state}, after {pace.timeout_s:.0f} s", None)
+            said = f"is {seen.said}, not {work.wanted.state}, after {pace.timeout_s:.0f} s"
+            why = Explanation(said, unfinished_hint(seen.said))
         outcomes[step.name] = Outcome(step.name, step.action, seen.state, work.writes, why, trace)
     return outcomes
 

@@ -15,12 +15,6 @@ _LOST_SLOT: Final = (
     " `tailrace connect resume NAME` for a new snapshot and a new slot, then `tailrace resync TOPIC`"
 )
 
-NO_TASK_HINT: Final = (
-    "`tailrace doctor` looks at its database: for a slot that was lost a connector waits half an hour, and"
-    " says so in the worker's log only"
-)
-"""For one that neither runs nor fails. Debezium 3.6 asks 900 times, 2 s apart."""
-
 _HINTS: Final[Mapping[str, str]] = {
     r"password authentication failed|Access denied for user|SASL authentication|Login failed": (
         "user or password is wrong: look at database.user, and at the secret that the worker reads"
@@ -158,6 +152,19 @@ def hint(text: str) -> str | None:
             if pattern.search(line):
                 return said
     return None
+
+
+def unfinished_hint(said: str) -> str | None:
+    """For one that was last said to be `starting`: it neither ran nor failed in the time that it was given.
+
+    Debezium 3.6 asks for a slot that was lost 900 times, 2 s apart.
+    """
+    if said != "starting":
+        return None
+    return (
+        "`tailrace doctor` looks at its database: for a slot that was lost a connector waits half an hour,"
+        " and says so in the worker's log only"
+    )
 
 
 def cause(trace: str) -> str:

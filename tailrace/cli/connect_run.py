@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from connectors.hints import Explanation
-    from connectors.live import LiveConnector, State
+    from connectors.live import ConnectorStatus, LiveConnector, State
     from connectors.rest import ConnectClient
 
 
@@ -161,16 +161,26 @@ def restart(
             chosen = {one: live[one] for one in connect.ours(place, live)}
         if not everything and task is None:
             chosen = {key: one for key, one in chosen.items() if one.state == "failed"}
-        for one in chosen:
+            if not chosen:
+                say("nothing has failed: nothing was restarted (--all restarts what runs)")
+        for key, one in list(chosen.items()):
+            if one.state in {"paused", "stopped"}:
+                say(f"{key} is {one.state}, and left out: `tailrace connect resume {key}`")
+                del chosen[key]
+        for key in chosen:
             if task is not None:
-                client.restart_task(one, task)
+                client.restart_task(key, task)
             elif everything:
-                client.restart(one)
+                client.restart(key)
             else:
-                client.restart_failed(one)
-        if not chosen:
-            say("nothing has failed: nothing was restarted (--all restarts what runs)")
-        _wait(client, dict.fromkeys(chosen, "running"), timeout, settle, as_json=as_json)
+                client.restart_failed(key)
+        # A failed task of a paused connector waits once it is restarted.
+        wanted: dict[str, State] = {
+            key: "paused" if one.status is not None and one.status.state == "PAUSED" else "running"
+            for key, one in chosen.items()
+        }
+        before = {key: one.status for key, one in chosen.items()}
+        _wait(client, wanted, before, timeout, settle, as_json=as_json)
 
 
 def pause(
@@ -181,7 +191,14 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Pause: its tasks stay, hold their connections and send nothing. The slot holds WAL meanwhile."""
-    _change(name, "paused", lambda client: client.pause(name), timeout, config, url, as_json=as_json)
+    from connectors.pausing import pause as pause_whole
+    from connectors.watch import Pace
+
+    def act(client: "ConnectClient", before: "ConnectorStatus | None") -> None:
+        pace = Pace(timeout)
+        pause_whole(client, name, before, pace.clock() + timeout, pace)
+
+    _change(name, "paused", act, timeout, config, url, as_json=as_json)
 
 
 def resume(
@@ -195,9 +212,11 @@ def resume(
     as_json: Json = False,
 ) -> None:
     """Go on after `pause` or `stop`, and wait until it runs."""
-    _change(
-        name, "running", lambda client: client.resume(name), timeout, config, url, settle, as_json=as_json
-    )
+
+    def act(client: "ConnectClient", _: "ConnectorStatus | None") -> None:
+        client.resume(name)
+
+    _change(name, "running", act, timeout, config, url, settle, as_json=as_json)
 
 
 def stop(
@@ -208,13 +227,13 @@ def stop(
     as_json: Json = False,
 ) -> None:
     """Stop: its tasks end, its offsets may be changed. The slot holds WAL meanwhile."""
-    _change(name, "stopped", lambda client: client.stop(name), timeout, config, url, as_json=as_json)
+    _change(name, "stopped", lambda client, _: client.stop(name), timeout, config, url, as_json=as_json)
 
 
 def _change(
     name: str,
     wanted: "State",
-    act: "Callable[[ConnectClient], None]",
+    act: "Callable[[ConnectClient, ConnectorStatus | None], None]",
     timeout: float,
     config: Config,
     url: str | None,
@@ -225,19 +244,27 @@ def _change(
     from tailrace import connect
 
     with connect.workplace(config, url).client() as client:
-        connect.the_connector(client, name)
-        act(client)
-        _wait(client, {name: wanted}, timeout, settle, as_json=as_json)
+        before = connect.the_connector(client, name).status
+        act(client, before)
+        _wait(client, {name: wanted}, {name: before}, timeout, settle, as_json=as_json)
 
 
 def _wait(
-    client: "ConnectClient", wanted: "Mapping[str, State]", timeout: float, settle: float, *, as_json: bool
+    client: "ConnectClient",
+    wanted: "Mapping[str, State]",
+    before: "Mapping[str, ConnectorStatus | None]",
+    timeout: float,
+    settle: float,
+    *,
+    as_json: bool,
 ) -> None:
+    from connectors.hints import Explanation, unfinished_hint
     from connectors.watch import Pace, wait_for
     from tailrace.connect import explained
 
     pace = Pace(timeout, settle)
-    seen = wait_for(client, wanted, deadline=pace.clock() + timeout, pace=pace, changed=wanted, say=say)
+    deadline = pace.clock() + timeout
+    seen = wait_for(client, wanted, deadline=deadline, pace=pace, changed=wanted, before=before, say=say)
     rows = []
     for name, found in seen.items():
         config = (client.config(name) or {}) if found.trace is not None else {}
@@ -248,7 +275,8 @@ def _wait(
         if why is not None:
             say(f"{name}: {why}")
         elif not found.reached:
-            say(f"{name}: {found.said}, not {wanted[name]}, after {timeout:.0f} s")
+            said = f"{found.said}, not {wanted[name]}, after {timeout:.0f} s"
+            say(f"{name}: {Explanation(said, unfinished_hint(found.said))}")
     if as_json:
         put_json(rows)
     if not all(found.reached for found in seen.values()):

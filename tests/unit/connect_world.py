@@ -139,11 +139,12 @@ class Cluster:
             case "PUT", ["pause"]:
                 known.state = "PAUSED"
             case "PUT", ["resume"]:
-                known.state = "RUNNING"
+                known.state, known.trace = "RUNNING", known.trace or self.failing.get(name)
             case "PUT", ["stop"]:
                 known.state, known.trace = "STOPPED", None
             case "POST", ["restart"]:
-                known.trace = self.failing.get(name)
+                # Under a pause a task waits and does not begin; one that has failed stays so until then.
+                known.trace = None if known.state == "PAUSED" else self.failing.get(name)
             case _, ["offsets"]:
                 if known.state != "STOPPED":
                     return _said(400, {"message": "Connectors must be in the STOPPED state"})

@@ -164,6 +164,34 @@ def test_a_failed_connector_is_restarted_with_its_failed_tasks(
     assert cluster.writes[-1] == "POST shop restart includeTasks=true&onlyFailed=true"
 
 
+def test_a_failed_connector_that_is_to_be_paused_is_paused_and_stays_so(
+    cluster: Cluster, client: ConnectClient
+) -> None:
+    cluster.failing["shop"] = TRACE
+    applied(client, shop())
+    cluster.writes.clear()
+    paused = Desired("shop", shop_config(), "paused")
+    (outcome,) = applied(client, paused)
+    assert (outcome.ok, outcome.state, outcome.writes) == (True, "paused", 2)
+    assert cluster.writes == ["PUT shop pause", "POST shop restart includeTasks=true&onlyFailed=true"]
+    (outcome,) = applied(client, paused)
+    assert (outcome.ok, outcome.writes, outcome.action) == (True, 0, "none")
+    (outcome,) = applied(client, shop())
+    assert (outcome.ok, outcome.state) == (False, "failed"), "what it failed of is told when it is to run"
+
+
+def test_one_that_was_paused_when_it_had_failed_needs_no_second_pause(
+    cluster: Cluster, client: ConnectClient
+) -> None:
+    cluster.failing["shop"] = TRACE
+    applied(client, shop())
+    client.pause("shop")
+    cluster.writes.clear()
+    (outcome,) = applied(client, Desired("shop", shop_config(), "paused"))
+    assert (outcome.ok, outcome.state) == (True, "paused")
+    assert cluster.writes == ["POST shop restart includeTasks=true&onlyFailed=true"]
+
+
 def test_a_rebalance_and_a_worker_that_goes_away_are_waited_for(
     cluster: Cluster, client: ConnectClient
 ) -> None:

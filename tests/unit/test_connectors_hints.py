@@ -2,7 +2,7 @@
 
 import pytest
 
-from connectors.hints import cause, explain, hint
+from connectors.hints import cause, explain, hint, unfinished_hint
 from tests.unit.connect_world import CANARY, TRACE
 
 UNPUBLISHED = (
@@ -121,3 +121,8 @@ def test_a_lost_slot_is_to_be_dropped_first_by_its_name(config: dict[str, str] |
 
 def test_a_slot_that_is_gone_is_not_to_be_dropped() -> None:
     assert "pg_drop" not in (explain(GONE, {"slot.name": "s"}).hint or "")
+
+
+def test_one_that_never_begins_is_to_be_looked_at_from_the_databases_side() -> None:
+    assert "tailrace doctor" in (unfinished_hint("starting") or "")
+    assert unfinished_hint("no answer") is None

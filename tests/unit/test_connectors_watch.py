@@ -1,10 +1,13 @@
 """What counts as a failure after a restart: Connect goes on showing the one of before for a while."""
 
+import re
 from collections.abc import Sequence
 
 import pytest
+import responses
 
 from connectors.live import ConnectorStatus, TaskStatus
+from connectors.pausing import pause
 from connectors.rest import ConnectClient
 from connectors.watch import Pace, Seen, wait_for
 from tests.unit.connect_world import URL
@@ -79,6 +82,18 @@ def test_the_same_failure_throughout_counts_in_the_end() -> None:
     seen, at = watched((0.0, shown("FAILED")))
     assert (seen.reached, seen.trace) == (False, OLD)
     assert 8.0 <= at < 15.0
+
+
+def test_what_has_failed_is_restarted_only_once_its_pause_is_taken() -> None:
+    """A task that is restarted before begins, and may do harm."""
+    failed = shown("FAILED")
+    paused = ConnectorStatus("shop", "PAUSED", "w", failed.tasks)
+    with Scripted([(0.0, failed), (1.0, paused)]) as client, responses.RequestsMock() as mock:
+        mock.put(f"{URL}/connectors/shop/pause", status=202)
+        restarted = mock.post(re.compile(f"{URL}/connectors/shop/restart.*"), status=202)
+        pace = Pace(60.0, 5.0, 0.2, client.sleep, lambda: client.now)
+        assert pause(client, "shop", failed, 60.0, pace) == 2
+        assert (restarted.call_count, client.now >= 1.0) == (1, True)
 
 
 def test_one_that_is_failed_when_the_time_is_over_is_told_with_its_trace() -> None:

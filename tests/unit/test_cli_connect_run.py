@@ -1,0 +1,81 @@
+"""`tailrace connect restart`, `pause`, `snapshot status`: what is touched, left out, and waited for."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import responses
+import stamina
+import yaml
+
+from connectors.diff import OWNER_KEY
+from tailrace.cli import run
+from tests.unit.connect_world import TRACE, URL, Cluster, Running
+
+QUICK = ("--settle", "0", "--timeout", "1.2")
+Tailrace = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """With three connectors that are ours, in the folder of their tailrace.yaml."""
+    monkeypatch.chdir(tmp_path)
+    sources = {"shop": {"prefix": "shop", "tables": ["public.articles"]}}
+    tree = {"app": "trial", "connect": {"url": URL}, "sources": sources}
+    (tmp_path / "tailrace.yaml").write_text(yaml.safe_dump(tree))
+    made = Cluster()
+    for name, state in (("runs", "RUNNING"), ("waits", "PAUSED"), ("rests", "STOPPED")):
+        made.connectors[name] = Running({OWNER_KEY: "trial"}, state)
+    with (
+        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
+        stamina.set_testing(True, attempts=2),
+    ):
+        made.serve(mock)
+        yield made
+
+
+@pytest.fixture
+def tailrace(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> Tailrace:
+    def call(*arguments: str, code: int = 0) -> tuple[str, str]:
+        found = run(["connect", *arguments])
+        out, err = capsys.readouterr()
+        assert found == code, out + err
+        return out, err
+
+    return call
+
+
+def test_all_leaves_out_what_is_not_to_run_and_says_so(cluster: Cluster, tailrace: Tailrace) -> None:
+    out, err = tailrace("restart", "--all", *QUICK)
+    assert out == "ok    runs: running\n"
+    assert "waits is paused, and left out: `tailrace connect resume waits`" in err
+    assert "rests is stopped, and left out: `tailrace connect resume rests`" in err
+    assert cluster.writes == ["POST runs restart includeTasks=true&onlyFailed=false"]
+
+
+def test_one_that_is_paused_is_left_out_by_its_name_too(cluster: Cluster, tailrace: Tailrace) -> None:
+    out, err = tailrace("restart", "waits", "--task", "0", *QUICK)
+    assert (out, cluster.writes) == ("", [])
+    assert "tailrace connect resume waits" in err
+
+
+def test_a_task_that_failed_before_its_pause_is_restarted_into_it(
+    cluster: Cluster, tailrace: Tailrace
+) -> None:
+    cluster.connectors["waits"].trace = cluster.failing["waits"] = TRACE
+    out, err = tailrace("restart", *QUICK)
+    assert out == "ok    waits: paused\n"
+    assert "nothing has failed" not in err
+
+
+def test_what_has_failed_can_be_paused_by_hand(cluster: Cluster, tailrace: Tailrace) -> None:
+    cluster.connectors["runs"].trace = cluster.failing["runs"] = TRACE
+    assert tailrace("pause", "runs", "--timeout", "5")[0] == "ok    runs: paused\n"
+    assert "user or password is wrong" in tailrace("resume", "runs", *QUICK, code=1)[1]
+
+
+def test_one_that_never_begins_is_told_with_where_to_look(cluster: Cluster, tailrace: Tailrace) -> None:
+    cluster.connectors["runs"].looks = ["UNASSIGNED"] * 1000
+    _, err = tailrace("resume", "runs", *QUICK, code=1)
+    assert "starting, not running, after 1 s" in err
+    assert "hint: `tailrace doctor`" in err
