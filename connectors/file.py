@@ -5,6 +5,7 @@ Two shapes are read: ours (YAML or JSON), and plain Connect JSON as it is found 
 """
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
@@ -92,6 +93,28 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
         else:
             raise ConfigurationError(f"{path}: there is no such file or folder")
     return list(dict.fromkeys(found))
+
+
+def files_below(folder: Path) -> list[Path]:
+    """What may be a connector's file in the folder and in those inside it; nothing hidden.
+
+    Raises ConfigurationError for a folder that cannot be read.
+    """
+    found: list[Path] = []
+    seen = set()
+    for root, folders, names in os.walk(folder, onerror=_unread, followlinks=True):
+        # A link may lead back up.
+        real = os.path.realpath(root)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        if real not in seen:
+            found += [Path(root, name) for name in names if not name.startswith(".")]
+        seen.add(real)
+    return sorted(path for path in found if path.suffix in SUFFIXES)
+
+
+def _unread(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise ConfigurationError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def said(error: ValidationError, model: type[BaseModel]) -> str:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Final
 
 from connectors.diff import OWNER_KEY, Desired, Plan, is_of, owner_mark, plan
-from connectors.file import SUFFIXES
+from connectors.file import SUFFIXES, files_below
 from connectors.hints import Explanation, explain
 from connectors.live import LiveConnector
 from connectors.rest import ConnectClient
-from connectors.spec import LoadedSpec, read_specs
+from connectors.spec import LoadedSpec, read_spec, read_specs
 from core.addresses import shown_url
 from core.errors import ConfigurationError
 from core.settings import Settings
@@ -142,7 +142,7 @@ def named_files(place: Workplace, given: Sequence[Path] | None, profile: str | N
 def standing(
     place: Workplace, given: Sequence[Path] | None, profile: str | None, *, prune: bool
 ) -> frozenset[str] | None:
-    """Connectors of the folder's files, also of those that no source names: none of them is an orphan.
+    """Connectors of the folder's files and of those in folders inside it: none of them is an orphan.
 
     None where files are given: they are a part, and say nothing of what stands in the others. Raises
     ConfigurationError for `prune` of such a part, and for a folder whose files cannot all be read.
@@ -154,11 +154,9 @@ def standing(
                 " over the whole folder"
             )
         return None
-    folder = place.folder / FOLDER
-    if not folder.is_dir() or not any(path.suffix in SUFFIXES for path in folder.iterdir()):
-        return frozenset()
     try:
-        return frozenset(one.spec.name for one in read_specs([folder], profile=profile))
+        # Not as those that are applied are read: a folder inside may hold another file of one name.
+        return frozenset(read_spec(path, profile).name for path in files_below(place.folder / FOLDER))
     except ConfigurationError:
         if prune:
             raise

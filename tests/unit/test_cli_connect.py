@@ -290,6 +290,25 @@ def test_pruning_by_a_part_of_the_files_is_refused(
     assert cluster.writes == []
 
 
+def test_pruning_keeps_what_stands_in_a_folder_inside(
+    cluster: Cluster, folder: Path, tailrace: Tailrace
+) -> None:
+    write(folder, "two", topic__prefix="two", slot__name="two", publication__name="two")
+    inside = folder / "connectors" / "prod" / "eu"
+    inside.mkdir(parents=True)
+    (folder / "connectors" / "two.yaml").rename(inside / "two.yaml")
+    (inside / "shop.yaml").write_text((folder / "connectors" / "shop.yaml").read_text())
+    (inside / "up").symlink_to(folder / "connectors", target_is_directory=True)
+    tailrace("apply", "connectors", str(inside / "two.yaml"), "--settle", "0")
+    tailrace("apply", "--prune", "--yes", "--settle", "0")
+    assert set(cluster.connectors) == {"shop", "two"}
+    (inside / "two.yaml").write_text("name: [")
+    assert "two.yaml" in tailrace("apply", "--prune", "--yes", code=2).err
+    (inside / "two.yaml").unlink()
+    tailrace("apply", "--prune", "--yes", "--settle", "0")
+    assert set(cluster.connectors) == {"shop"}
+
+
 def test_a_profile_does_not_prune_anothers(cluster: Cluster, folder: Path, tailrace: Tailrace) -> None:
     cluster.connectors["prod"] = Running({OWNER_KEY: "trial"})
     cluster.connectors["old"] = Running({OWNER_KEY: "trial@staging"})
