@@ -58,7 +58,7 @@ def inspect(
             f"table {table}", "fail", "is used and not in table.include.list: nothing of it comes", "add it"
         )
         for table in indexed
-        if not _is_captured(table, spec_config)
+        if not is_captured(table, spec_config)
     ]
     missed += [check for table, names in columns.items() for check in _dropped(table, names, spec_config)]
     try:
@@ -79,7 +79,7 @@ def captured_tables(config: Mapping[str, str]) -> list[str]:
     return [name for name in named if name is not None]
 
 
-def _is_captured(table: str, config: Mapping[str, str]) -> bool:
+def is_captured(table: str, config: Mapping[str, str]) -> bool:
     """Whether some entry of the list matches; without a list all tables are captured."""
     listed = config.get("table.include.list")
     if not listed:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from connectors.inspect import captured_tables
+from connectors.inspect import is_captured
 from connectors.mariadb_facts import MariaDbFacts, MariaDbTable
 from connectors.postgres_facts import Facts, Table
 from connectors.snapshot_keys import KeyValue, decode_key
@@ -100,7 +100,6 @@ def initial_running(offsets: Sequence[Mapping[str, Any]]) -> bool:
 
 def refusals(config: Mapping[str, str], tables: Sequence[str], facts: Facts | MariaDbFacts) -> list[str]:
     """Why the connector would not read these tables: it would say nothing, and look as if it had."""
-    captured = captured_tables(config)
     said = _signal_refusals(config, facts)
     for name in tables:
         table = facts.tables.get(name)
@@ -108,7 +107,7 @@ def refusals(config: Mapping[str, str], tables: Sequence[str], facts: Facts | Ma
             spelled = "schema.table" if isinstance(facts, Facts) else "database.table"
             said.append(f"{name} does not exist, or the login may not see it: write it as {spelled}")
             continue
-        if name not in captured:
+        if not is_captured(name, config):
             said.append(
                 f"{name} is not in the connector's table.include.list: add it, apply, then take the snapshot"
             )
@@ -129,7 +128,7 @@ def _signal_refusals(config: Mapping[str, str], facts: Facts | MariaDbFacts) -> 
         exists, writable = table is not None, table is not None and table.writable
     else:
         exists, writable = facts.signal_exists, facts.signal_writable
-        if name not in captured_tables(config):
+        if not is_captured(name, config):
             return [f"{name} is not in the connector's table.include.list: signals are read from the binlog"]
     if not exists:
         return [f"the signal table {name} does not exist: `tailrace doctor` prints its CREATE TABLE"]

@@ -208,6 +208,16 @@ def test_a_table_that_can_be_read_is_not_refused() -> None:
     assert refusals(CONFIG, ["public.a"], facts()) == []
 
 
+@pytest.mark.parametrize("listed", [r"public\.a.*,public\.b", r"public\.(a|b)", ""])
+def test_a_table_that_a_pattern_captures_is_read_like_one_by_its_name(listed: str) -> None:
+    assert refusals({**CONFIG, "table.include.list": listed}, ["public.a"], facts()) == []
+
+
+def test_a_pattern_captures_what_it_matches_whole() -> None:
+    (found,) = refusals({**CONFIG, "table.include.list": r"public\.[ab]"}, ["public.keyless"], facts())[:1]
+    assert "not in the connector's table.include.list" in found
+
+
 MARIADB_CONFIG = {
     "signal.data.collection": "shop.signal",
     "table.include.list": r"shop\.a,shop\.keyless,shop\.hidden,shop\.view,shop\.signal",
@@ -278,6 +288,8 @@ def test_a_signal_that_mariadbs_connector_would_not_hear_is_refused(
 
 def test_a_table_of_mariadb_that_can_be_read_is_not_refused() -> None:
     assert refusals(MARIADB_CONFIG, ["shop.a"], mariadb_facts()) == []
+    pattern = {**MARIADB_CONFIG, "table.include.list": r"shop\..*"}
+    assert refusals(pattern, ["shop.a"], mariadb_facts()) == []
 
 
 @pytest.mark.parametrize(
