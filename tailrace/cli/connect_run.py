@@ -59,7 +59,7 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
 
     health = client.health()
     live = client.connectors() if name is None else {name: connect.the_connector(client, name)}
-    explained = {
+    reasons = {
         one.name: connect.explained(client, one.name, one.config, one.status.failure if one.status else None)
         for one in live.values()
     }
@@ -72,7 +72,7 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
                 "version": health.version,
                 "kafka_cluster_id": health.kafka_cluster_id,
             },
-            "connectors": [_status_data(one, explained[one.name]) for one in live.values()],
+            "connectors": [_status_data(one, reasons[one.name]) for one in live.values()],
         }
         if name is not None:
             data["topics"] = client.topics(name)
@@ -87,7 +87,7 @@ def _show_status(client: "ConnectClient", name: str | None, *, trace: bool, as_j
         put(table(["connector", "state", "tasks", "worker", "plugin"], rows) if rows else "no connectors")
         if snapshot is not None:
             put(f"incremental snapshot: {snapshot}")
-        for one_name, why in explained.items():
+        for one_name, why in reasons.items():
             if why is not None:
                 put(f"\n{one_name}: {why}")
     for one in live.values():

@@ -12,6 +12,7 @@ from tailrace.cli.output import put, put_json, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from connectors.live import ConnectorStatus, State
     from connectors.rest import ConnectClient
     from connectors.snapshots import Progress, Signal
 
@@ -65,7 +66,7 @@ def start(
             return
         put(f"{name}: {seen}")
         if wait:
-            _follow(client, name, begun + timeout, as_json=False, shown=str(seen))
+            follow(client, name, begun + timeout, as_json=False, shown=str(seen))
             say(f"{name}: {', '.join(tables)} read")
         else:
             say(f"how far it is: tailrace connect snapshot status {name} --watch")
@@ -79,12 +80,15 @@ def status(
     url: Url = None,
     as_json: Json = False,
 ) -> None:
-    """Show how far a snapshot is: as of the last commit of offsets, which may be a while ago."""
+    """Show how far a snapshot is: as of the last commit of offsets, which may be a while ago.
+
+    Exit 1 if its connector has failed.
+    """
     from tailrace import connect
 
     with connect.workplace(config, url).client() as client:
         connect.the_connector(client, name)
-        _follow(client, name, None if watch else 0.0, as_json=as_json)
+        follow(client, name, None if watch else 0.0, as_json=as_json)
 
 
 @app.command("stop")
@@ -132,13 +136,15 @@ def until_heard(
 ) -> "Progress | None":
     """The snapshot as soon as the offsets tell of it; None if they have passed the signal without: done.
 
-    Another one that runs already is not taken for it: ours has the signal's id or these tables.
+    Another one that runs already is not taken for it: ours has the signal's id or these tables. Raises
+    PermanentError for a connector that has failed.
     """
     from connectors.positions import has_reached
     from connectors.snapshots import progress
     from core.errors import TransientError
 
     deadline = time.monotonic() + timeout
+    state: State | None = None
     while True:
         offsets = client.offsets(name)
         found = progress(offsets)
@@ -146,6 +152,7 @@ def until_heard(
             return found
         if has_reached(offsets, position):
             return None
+        state = _heed(client, name, client.status(name), state)
         if time.monotonic() >= deadline:
             raise TransientError(
                 f"connector {name} has not come to the signal {signal.id} within {timeout:.0f} s: see"
@@ -154,22 +161,29 @@ def until_heard(
         time.sleep(0.3)
 
 
-def _follow(
+def follow(
     client: "ConnectClient", name: str, deadline: float | None, *, as_json: bool, shown: str = ""
 ) -> None:
-    """Print progress when it changes, until it is through or the deadline (0: look once)."""
+    """Print progress when it changes, until it is through or the deadline (0: look once).
+
+    Raises PermanentError for a connector that has failed, or is gone, while there is something to read.
+    """
     from connectors.snapshots import progress
 
     pause = 1.0
+    state: State | None = None
     while True:
+        status = client.status(name)
         found = progress(client.offsets(name))
         if as_json:
-            put_json(_data(name, found))
-        elif found is None:
+            put_json(_data(name, found, status))
+        elif found is None and status is not None:
             put(f"{name}: no snapshot runs{' any more' if shown else ''}")
-        elif str(found) != shown:
+        elif found is not None and str(found) != shown:
             shown = str(found)
             put(f"{name}: {shown}")
+        if found is not None or status is None:
+            state = _heed(client, name, status, state)
         if found is None or deadline == 0.0:
             return
         if deadline is not None and time.monotonic() >= deadline:
@@ -180,11 +194,36 @@ def _follow(
         pause = min(pause * 1.2, 10.0)
 
 
-def _data(name: str, found: "Progress | None") -> dict[str, object]:
+def _heed(
+    client: "ConnectClient", name: str, status: "ConnectorStatus | None", before: "State | None"
+) -> "State":
+    """The connector's state; said where it is a new one in which nothing is read.
+
+    Raises PermanentError for one that has failed, with its cause, and for one that is gone.
+    """
+    from core.errors import PermanentError
+    from tailrace.connect import explained
+
+    if status is None:
+        raise PermanentError(f"connector {name} is gone: what it had not read by then is not read")
+    if status.failure is not None:
+        why = explained(client, name, client.config(name) or {}, status.failure)
+        raise PermanentError(
+            f"connector {name} has failed: nothing is read until that is mended and `tailrace connect restart"
+            f" {name}` was run, which goes on at the last key: {why}"
+        )
+    if status.state in {"PAUSED", "STOPPED"} and status.summary != before:
+        say(f"{name} is {status.state.lower()}: nothing is read until `tailrace connect resume {name}`")
+    return status.summary
+
+
+def _data(name: str, found: "Progress | None", status: "ConnectorStatus | None") -> dict[str, object]:
+    state = "absent" if status is None else status.summary
     if found is None:
-        return {"connector": name, "running": False}
+        return {"connector": name, "state": state, "running": False}
     return {
         "connector": name,
+        "state": state,
         "running": True,
         "signal": found.signal,
         "tables": list(found.tables),
