@@ -7,7 +7,7 @@ from typing import Final
 from core.clock import Clock, SystemClock
 from core.errors import ConfigurationError, TailraceError, TransientError
 from core.keys import TableId
-from core.settings import DocumentSettings, EncoderSettings, Settings
+from core.settings import DocumentSettings, EncoderSettings, OpenAIEncoder, Settings
 from core.telemetry import logger
 from embed.encoder import Encoder
 from embed.render import Renderer
@@ -20,20 +20,29 @@ log = logger(__name__)
 GRACE_SECONDS: Final = 60.0
 """What a dropped generation is read with stays so long: a request may hold its collection still."""
 
+_HERE: Final[Mapping[str, Sequence[str]]] = {
+    "openvino": ("threads",),
+    "sentence-transformers": ("device",),
+    "openai": ("base_url", "api_key", "timeout_seconds"),
+}
+"""Settings, by kind, that decide neither vector nor cut, but how this machine gets at the encoder."""
+
 
 class EncoderBook:
     """Loads each encoder once; knows how every running generation's collection is read. Thread-safe.
 
-    A collection that is asked for before it was learnt is looked up in the registry that `watch` gives.
+    `encoder`: the file's. What is recorded decides vectors and cut, and the file how this machine gets at
+    them. A collection that is asked for before it was learnt is looked up in the registry that `watch` gives.
     """
 
     def __init__(
         self,
         app: str,
+        encoder: EncoderSettings,
         *,
         clock: Clock | None = None,
     ) -> None:
-        self._app = app
+        self._app, self._encoder = app, encoder
         self._configured: Mapping[str, DocumentSettings] = {}
         self._known: frozenset[TableId] = frozenset()
         self._clock = clock or SystemClock()
@@ -65,15 +74,31 @@ class EncoderBook:
             return self._loaded[key]
 
     def of(self, generation: Generation) -> Encoders:
-        """Those that it was made with. Raises ConfigurationError if they give other vectors now."""
-        frozen = generation.frozen
-        encoders = self.load(frozen.encoder)
-        found = encoders.document.fingerprint
-        if found != frozen.fingerprint:
+        """Those that it was made with. Raises ConfigurationError if nothing here gives their vectors now."""
+        wrong: ConfigurationError | None = None
+        for section in ways(generation.frozen.encoder, self._encoder):
+            try:
+                return self._given(section, generation)
+            except ConfigurationError as error:
+                wrong = wrong or error  # of what is recorded: that the file names another model is no fault
+        raise wrong or RuntimeError("there is always one way")
+
+    def _given(self, section: EncoderSettings, generation: Generation) -> Encoders:
+        """As `of`, by this section."""
+        wanted = generation.frozen.fingerprint
+        named = f"document {generation.document}: generation {generation.number}"
+        try:
+            encoders = self.load(section)
+        except ConfigurationError as error:
             raise ConfigurationError(
-                f"document {generation.document}: generation {generation.number} was made with encoder"
-                f" {frozen.fingerprint[:24]}…, and the same settings give {found[:24]}…"
-                " here: the model's files or the precision that this processor has are others."
+                f"{named} cannot be encoded as it was made: {error}. Restore that, or let"
+                " encoder in the file be the same model, where it is now"
+            ) from error
+        found = encoders.document.fingerprint
+        if found != wanted:
+            raise ConfigurationError(
+                f"{named} was made with encoder {wanted[:24]}…, and the same settings give"
+                f" {found[:24]}… here: the model's files or the precision that this processor has are others."
                 " Restore them (encoder.model, encoder.precision), or build a new generation"
             )
         return encoders
@@ -179,3 +204,19 @@ def recipe_of(document: str, frozen: Frozen) -> Recipe:
         frozenset(section.metadata),
         Renderer(document, section).render,
     )
+
+
+def ways(recorded: EncoderSettings, configured: EncoderSettings) -> list[EncoderSettings]:
+    """The sections that may give what was recorded, to be tried in this order.
+
+    The recorded one as the file says that it is reached now; then, for a model in a folder, the file's,
+    since a folder may be moved. An endpoint is another one where it is asked for another model.
+    """
+    if recorded.kind != configured.kind:
+        return [recorded]
+    here = {name: getattr(configured, name) for name in _HERE.get(recorded.kind, ())}
+    reached = recorded.model_copy(update=here)
+    if isinstance(recorded, OpenAIEncoder) and isinstance(configured, OpenAIEncoder):
+        same = (recorded.model, recorded.dimensions) == (configured.model, configured.dimensions)
+        return [reached if same else recorded]
+    return [reached] if reached == configured else [reached, configured]

@@ -20,6 +20,7 @@ This page is made from the settings by `python -m tailrace.reference`; a test ho
 | a document or a view added | filled from the state topic; answers are incomplete until it has caught up |
 | a table added | its changes arrive; for its older rows the connector must take an incremental snapshot |
 | template, `where`, cutter, metadata, encoder | the running generation goes on; it waits for a reindex |
+| of `encoder`: address, key, timeout, threads, device, place of a model | every generation uses it |
 | a document removed | its index is dropped, for it would no longer hear of deletions |
 | a view removed | it is gone |
 

@@ -63,7 +63,7 @@ class Runtime:
         self._mock: MockCluster | None = None
         self._bound: socket.socket | None = None
         self._index: Index | None = None
-        self._books = EncoderBook(settings.app)
+        self._books = EncoderBook(settings.app, settings.encoder)
         self._registry: RegistryTail | None = None
         self.brokers: Sequence[str] = ()
         self.service: Service | None = None

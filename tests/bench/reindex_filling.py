@@ -22,7 +22,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from core.clock import SystemClock
 from core.consumer import fetch_wait_ms
 from core.keys import RowKey, TableId
-from core.settings import Settings
+from core.settings import HashingEncoderSettings, Settings
 from core.state import Progress, StateRow, encode_state
 from core.topics import generations_topic, required_topics, state_topic
 from embed.encoder import Encoder, Kind
@@ -54,7 +54,7 @@ class Book(EncoderBook):
     """Gives one encoder to every generation, whatever it says."""
 
     def __init__(self, app: str, encoder: Encoder) -> None:
-        super().__init__(app)
+        super().__init__(app, HashingEncoderSettings())
         self.encoder = encoder
 
     def of(self, generation: Generation) -> Encoders:

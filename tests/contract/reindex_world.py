@@ -129,7 +129,7 @@ class World:
         said = (*said, *(one["event"] for one in logs if one["log_level"] == "warning"))
         tail = RegistryTail(APP, self.brokers)
         await tail.start()
-        indexers = Indexers(given, self.index, EncoderBook(APP), tail, clock)
+        indexers = Indexers(given, self.index, EncoderBook(APP, given.encoder), tail, clock)
         live = [one for name in given.documents if (one := tail.registry.live(name)) is not None]
         raw = [raw_topic("shop", f"public.{table}") for table in ("articles", "notes")]
         worker = Worker(

@@ -220,7 +220,7 @@ def generations(world: World, *numbers: int) -> tuple[IndexedGenerations, list[R
         )
 
     registry = [registry_of([one(number) for number in numbers])]
-    book = EncoderBook("shop", clock=world.clock)
+    book = EncoderBook("shop", SETTINGS.encoder, clock=world.clock)
     book.watch(SETTINGS, lambda: registry[0])
     found = IndexedGenerations(
         "shop",

@@ -146,7 +146,7 @@ class Book:
     def __init__(self, *records: Generation | Pointer) -> None:
         self.clock = ShiftedClock()
         self.registry: Registry = registry_of(records)
-        self.book = EncoderBook("shop", clock=self.clock)
+        self.book = EncoderBook("shop", MADE.encoder, clock=self.clock)
         self.book.watch(MADE, lambda: self.registry)
 
 

@@ -37,7 +37,7 @@ def test_an_unforeseen_failure_while_following_generations_ends_the_process() ->
             SETTINGS,
             ["127.0.0.1:9"],
             MemoryIndex(),
-            Broken("shop"),
+            Broken("shop", SETTINGS.encoder),
             RegistryTail("shop", ["127.0.0.1:9"]),
             {},
             positions=None,
