@@ -4,11 +4,10 @@ What is recorded, stored and followed goes in; what to run, point and discard ne
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from core.topics import collection_name
 from ingest.generations import Frozen, Generation, Registry
 
 
@@ -89,11 +88,13 @@ def differences(old: Frozen, new: Frozen) -> list[str]:
 
 
 def next_number(name: str, registry: Registry, collections: Collection[str], app: str) -> int:
-    """Above every number ever recorded, and of no collection that a log now gone has left."""
-    number = max((one.number for one in registry.of(name)), default=0) + 1
-    while collection_name(app, name, number) in collections:
-        number += 1
-    return number
+    """Above every number ever recorded, and of every collection that a log now gone has left.
+
+    So whoever takes the next one after it need not see the collections.
+    """
+    recorded = [one.number for one in registry.of(name)]
+    left = [int(one.rpartition("-g")[2]) for one in owned_collections(app, [name], collections)]
+    return max([*recorded, *left], default=0) + 1
 
 
 def owned_collections(app: str, documents: Collection[str], collections: Collection[str]) -> list[str]:
@@ -105,8 +106,9 @@ def owned_collections(app: str, documents: Collection[str], collections: Collect
     return [name for name in collections if names and re.fullmatch(rf"(?:{names})-g[0-9]+", name)]
 
 
-def started(
-    registry: Registry, document: str, frozen: Frozen, collections: Sequence[str], app: str, now: int
-) -> Generation:
-    """The next generation of a document, to be recorded."""
-    return Generation(document, next_number(document, registry, collections, app), "running", frozen, now)
+def started(registry: Registry, document: str, frozen: Frozen, app: str, now: int) -> Generation:
+    """The next generation of a document, to be recorded by who does not see the index.
+
+    What a log now gone has left there has lower numbers than what the first start after it recorded.
+    """
+    return Generation(document, next_number(document, registry, (), app), "running", frozen, now)

@@ -180,7 +180,7 @@ class World:
     async def begin(self, registry: Registry, document: str, **fields: Any) -> Generation:
         """A new generation of a document, built with these settings."""
         made = settings({document: {**DOCUMENTS[document], **fields.pop("section", {})}}, **fields)
-        one = started(registry, document, frozen(made)[document], self.index.collections(), APP, 1)
+        one = started(registry, document, frozen(made)[document], APP, 1)
         await self.record(one)
         return one
 

@@ -10,6 +10,7 @@ from ingest.generation_plan import (
     Halt,
     Point,
     Run,
+    next_number,
     reconcile,
 )
 from ingest.generations import Frozen, Generation, Pointer, Record, Registry, dropped, lost, registry_of
@@ -217,3 +218,12 @@ def test_what_answers_is_never_halted_nor_discarded() -> None:
 def test_documents_of_other_workers_are_left_alone() -> None:
     registry = registry_of([ONE, dropped(TWO)])
     assert next_actions(registry, [], [1, 2], None, documents=()) == []
+
+
+def test_a_number_is_above_all_that_is_recorded_and_all_that_stands() -> None:
+    """A command that starts the next one does not see the index."""
+    left = ["shop-articles-g2", "shop-articles-g5", "shop-notes-g9", "shop-articles-old-g9"]
+    plan = planned(stored=left)
+    assert numbers(plan.make) == [6]
+    assert next_number("articles", registry_of([ONE, dropped(TWO)]), (), "shop") == 3
+    assert next_number("articles", registry_of([ONE, dropped(TWO)]), left, "shop") == 6
