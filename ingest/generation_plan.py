@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from core.settings import OpenAIEncoder
 from ingest.generations import Frozen, Generation, Registry
 
 
@@ -81,10 +82,23 @@ def reconcile(
 
 
 def differences(old: Frozen, new: Frozen) -> list[str]:
-    """Names of the document's settings that differ, and `encoder` where its vectors would."""
+    """Names of the document's settings that differ, and `encoder` where its vectors would.
+
+    `cut` too where texts would be cut elsewhere because the encoder counts or takes another length.
+    """
     before, after = old.document.model_dump(), new.document.model_dump()
     changed = [name for name in before if before[name] != after[name]]
-    return [*changed, "encoder"] if old.fingerprint != new.fingerprint else changed
+    if old.fingerprint != new.fingerprint:
+        return [*changed, "encoder"]
+    return changed if "cut" in changed or _lengths(old) == _lengths(new) else [*changed, "cut"]
+
+
+def _lengths(frozen: Frozen) -> tuple[float, ...]:
+    """What decides a cut and is in no fingerprint: an endpoint's lengths, which are settings."""
+    encoder = frozen.encoder
+    if not isinstance(encoder, OpenAIEncoder):
+        return ()
+    return encoder.characters_per_token, min(encoder.max_tokens, frozen.document.cut.max_tokens)
 
 
 def next_number(name: str, registry: Registry, collections: Collection[str], app: str) -> int:

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from ingest.generation_plan import differences
 from ingest.generations import Frozen
 
 Meaning: TypeAlias = Literal["first", "nothing", "metadata", "recut", "reembed"]
+
+_CUTS: Final = ("encoder.max_tokens", "encoder.characters_per_token")
+"""Of an endpoint: they decide no vector, and where texts are cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,15 +23,17 @@ class ChangedSetting:
 
 
 def changed(document: str, old: Frozen, new: Frozen) -> list[ChangedSetting]:
-    """The settings that make another generation of it. Those of the encoder count only if vectors do."""
+    """The settings that make another generation of it. An encoder's count only if vectors or cuts do."""
     at = f"documents.{document}"
     found = changed_settings(old.document.model_dump(mode="json"), new.document.model_dump(mode="json"), at)
+    encoder = changed_settings(
+        old.encoder.model_dump(mode="json"), new.encoder.model_dump(mode="json"), "encoder"
+    )
     if old.fingerprint != new.fingerprint:
-        encoder = changed_settings(
-            old.encoder.model_dump(mode="json"), new.encoder.model_dump(mode="json"), "encoder"
-        )
         # The same settings, and another model behind them, or another processor's precision.
         found += encoder or [("encoder (its model)", old.fingerprint, new.fingerprint)]
+    elif "cut" in differences(old, new):
+        found += [one for one in encoder if one[0] in _CUTS]
     return [ChangedSetting(*one) for one in found]
 
 

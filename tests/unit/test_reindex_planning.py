@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from core.errors import ConfigurationError
-from core.settings import Cut, HashingEncoderSettings
+from core.settings import Cut, HashingEncoderSettings, OpenAIEncoder
 from embed.cutter import Cutter
 from embed.encoder import HashingEncoder
 from embed.estimate import Estimate, Figure
-from ingest.generations import Generation, Registry, Report
+from ingest.generations import Frozen, Generation, Registry, Report
 from tailrace.cli.reindex_plan import next_step
 from tailrace.reindex.changes import changed, meaning
 from tailrace.reindex.counting import subject
@@ -48,6 +48,23 @@ class TestPlanning:
         assert one.name == "encoder (its model)"
         threads = replace(frozen(), encoder=HashingEncoderSettings(dimensions=99))
         assert changed("articles", frozen(), threads) == []  # its vectors are the same
+
+    def test_an_endpoint_that_takes_other_lengths_cuts_anew(self) -> None:
+        endpoint = OpenAIEncoder(base_url="http://e.example/v1", model="m", dimensions=16, max_tokens=90)
+
+        def asked(most: int = 30, **changes: Any) -> Frozen:
+            section = DOCUMENT.model_copy(update={"cut": Cut(min_tokens=5, max_tokens=most)})
+            return replace(frozen(section), encoder=endpoint.model_copy(update=changes))
+
+        reached = asked(base_url="http://other.example/v1", timeout_seconds=9.0, max_tokens=60)
+        assert (meaning(asked(), reached), changed("articles", asked(), reached)) == ("nothing", [])
+        for name, value in (("characters_per_token", 2.0), ("max_tokens", 20)):
+            new = asked(**{name: value})  # type: ignore[arg-type]  # never `most`
+            assert meaning(asked(), new) == "recut"
+            (one,) = changed("articles", asked(), new)
+            assert (one.name, one.new) == (f"encoder.{name}", value)
+        assert meaning(asked(most=200), asked(most=200, max_tokens=60)) == "recut"
+        assert meaning(asked(), asked(most=20, max_tokens=60)) == "recut"
 
     def test_vectors_are_taken_from_every_running_generation_of_the_same_encoder(self) -> None:
         old = Generation("articles", 1, "running", frozen(dimensions=8))
