@@ -28,6 +28,7 @@ from ingest.topics_admin import TopicsAdmin
 from ingest.worker import Worker
 from tailrace.reindex.progress import REPORT_SECONDS
 from tailrace.reports import Reporter
+from tailrace.rewind import rewind
 
 log = logger(__name__)
 
@@ -188,7 +189,14 @@ class Keeper:
         key = (one.document, one.number)
         self._begun.setdefault(key, one.frozen)
         try:
-            indexer = await asyncio.to_thread(self._made, one)
+            await asyncio.to_thread(
+                self._index.create, one.collection(self._settings.app), one.frozen.dimensions
+            )
+            await rewind(self._settings, self._brokers, self._index, [one])
+            indexer = await asyncio.to_thread(self._build, one)
+        except TransientError as error:
+            self._reporter.refused[key] = str(error)
+            raise
         except ConfigurationError as error:
             # What answers goes on: one that cannot be built here is no reason to stop it.
             if self._reporter.refused.get(key) != str(error):
@@ -208,11 +216,6 @@ class Keeper:
                     await self._tail.changed(seconds)
         except TimeoutError:
             return
-
-    def _made(self, one: Generation) -> Indexer:
-        """Blocking."""
-        self._index.create(one.collection(self._settings.app), one.frozen.dimensions)
-        return self._build(one)
 
     async def _point(self, one: Generation) -> None:
         """Move the alias as soon as nothing is lost by it; give up if something else is wanted by then."""

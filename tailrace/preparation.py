@@ -3,7 +3,7 @@
 Topics are checked, raw topics compared with what is known of them, generations planned and made.
 What a kill between two writes leaves, the next start completes: a generation is recorded, then its
 collection made, then the pointer to it written, and the alias follows the pointer. A record whose group
-has never committed is one whose collection is yet to be made.
+has never committed is one whose collection is yet to be made. What does not answer is left to the keeper.
 """
 
 import asyncio
@@ -138,7 +138,10 @@ def observe(
 async def settle_generations(
     settings: Settings, brokers: Sequence[str], index: Index, frozen: Mapping[str, Frozen], now: int
 ) -> tuple[tuple[Generation, ...], tuple[str, ...]]:
-    """Generations to run, made where they did not exist, and what to tell the operator. `now`: Unix ms."""
+    """Those that answer, made where they did not exist, and what to tell the operator. `now`: Unix ms.
+
+    One of the others that cannot be made or opened here is no reason to stop them.
+    """
     app, topic = settings.app, generations_topic(settings.app)
     registry = await read_generations(app, brokers)
     stored = index.collections()
@@ -152,12 +155,18 @@ async def settle_generations(
         refuse_elsewhere(app, gone, TopicsAdmin(brokers).members)
     plan = plan_generations(frozen, Found(registry, stored, gone, app, now, covered))
     await write_registry(brokers, topic, [encode_record(one) for one in plan.make])
+    pointed = {(pointer.document, pointer.live) for pointer in plan.point}
     for one in plan.run:
-        index.create(one.collection(app), one.frozen.dimensions)
+        if (one.document, one.number) in pointed:
+            index.create(one.collection(app), one.frozen.dimensions)
     wishes: list[Record] = [*plan.point, *map(dropped, plan.drop), *map(lost, plan.lose)]
     await write_registry(brokers, topic, [encode_record(one) for one in wishes])
-    _point_and_drop(app, index, await read_generations(app, brokers), frozen)
-    return tuple(plan.run), tuple(plan.said)
+    registry = await read_generations(app, brokers)
+    answering = [found for name in frozen if (found := registry.answering(name)) is not None]
+    for one in answering:
+        index.create(one.collection(app), one.frozen.dimensions)
+    _point_and_drop(app, index, registry, frozen)
+    return tuple(answering), tuple(plan.said)
 
 
 def _covered(
@@ -195,15 +204,21 @@ def refuse_elsewhere(app: str, gone: Collection[tuple[str, int]], members: Calla
 
 
 def _point_and_drop(app: str, index: Index, registry: Registry, configured: Mapping[str, Frozen]) -> None:
-    """Aliases that point at nothing, and indexes of documents that are no longer configured.
+    """Aliases that point at nothing that is ours, and indexes of documents that are no longer configured.
 
-    Everything else waits for the worker, which knows how far each generation has come.
+    What a log now gone has left is read by no question, and its marks compare with nothing. Everything else
+    waits for the worker, which knows how far each generation has come.
     """
     stored = index.collections()
     for document in configured:
-        alias, live = alias_name(app, document), registry.live(document)
-        if live is not None and index.alias(alias) not in stored:
-            index.point(alias, live.collection(app))
+        alias, answering = alias_name(app, document), registry.answering(document)
+        ours = [one.collection(app) for one in registry.of(document)]
+        target = index.alias(alias)
+        if answering is None or (target in stored and target in ours):
+            continue
+        if target in stored:
+            log.warning("no generation owns what the alias points at: it moves", alias=alias, was=target)
+        index.point(alias, answering.collection(app))
     for one in registry.generations:
         if one.document not in configured and one.status == "dropped" and one.collection(app) in stored:
             index.drop(one.collection(app))

@@ -1,4 +1,4 @@
-"""A start over an index that is older than what was read for it: it was put back from a copy.
+"""An index that is older than what was read for it: it was put back from a copy.
 
 What a collection has covered is durable before its records are acknowledged. So where its consumer group
 has acknowledged more, nobody would ever read again what lies in between, and the next batch would cover
@@ -42,7 +42,7 @@ async def rewind(
         name = index_group(settings.app, one.document, one.number)
         topic = state_topic(settings.app, TableId.parse(one.frozen.document.table))
         group = Group(name, partial(admin.committed_of, name, topic))
-        collection = index.open(one.collection(settings.app))
+        collection = await asyncio.to_thread(index.open, one.collection(settings.app))
         missing = await _missing(settings, admin, group, topic, collection)
         if missing:
             offsets = {gap.partition: gap.covered for gap in missing}
@@ -51,7 +51,7 @@ async def rewind(
                 f"document {one.document}: {older(collection.name, name, topic, missing)}; it is read again,"
                 " answers are incomplete until it has caught up"
             )
-            log.warning(said)  # at once: the next group may end this start, and the next start finds no gap
+            log.warning(said)  # at once: the next group may end this try, and the next one finds no gap
 
 
 async def _missing(

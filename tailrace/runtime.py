@@ -87,6 +87,7 @@ class Runtime:
             self._bound = bind(settings.serve.host, settings.serve.port)
         epochs = await self._open_log()
         self._index = index = await asyncio.to_thread(build_index, settings.index)
+        generations: Sequence[Generation] = ()
         if self._with_worker:
             configured = await asyncio.to_thread(self._books.load, settings.encoder)
             frozen = {
@@ -128,7 +129,7 @@ class Runtime:
             )
             await self.service.start(self._bound)
         if self._with_worker:
-            await self._start_worker(epochs, answering, index)
+            await self._start_worker(epochs, generations, index)
 
     async def stop(self) -> None:
         """Stop in the other order. Safe after a start that failed half way."""

@@ -98,7 +98,7 @@ def start(
             f"{names} of {document} is being built with another configuration: drop it first"
             f" (`tailrace reindex drop {document} {rivals[-1].number}`), or start with --replace"
         )
-    made = replace(started(registry, document, frozen, now), pace=pace.of(Pace()))
+    made = replace(started(registry, document, frozen, app, now), pace=pace.of(Pace()))
     return Start(
         (*map(dropped, rivals), made),
         made,

@@ -130,13 +130,12 @@ class World:
         tail = RegistryTail(APP, self.brokers)
         await tail.start()
         indexers = Indexers(given, self.index, EncoderBook(APP, given.encoder), tail, clock)
-        live = [one for name in given.documents if (one := tail.registry.live(name)) is not None]
         raw = [raw_topic("shop", f"public.{table}") for table in ("articles", "notes")]
         worker = Worker(
             given,
             self.brokers,
             dict.fromkeys(raw, 3),
-            [indexers.build(one) for one in live],
+            [indexers.build(one) for one in run],
             on_fatal=self.fatal.append,
             clock=clock,
         )

@@ -175,3 +175,22 @@ def test_a_group_that_has_acknowledged_more_than_is_covered() -> None:
     assert gaps({0: 8}, marks, "t") == []
     assert gaps({2: 3}, marks, "t") == [], "it is being filled, and its progress not read yet"
     assert gaps({}, marks, "t") == []
+
+
+def test_a_candidate_that_was_put_back_is_read_again_before_it_is_followed() -> None:
+    async def test(world: World) -> None:
+        async with world.running() as run:
+            one = await filled(world, run, 40)
+            two = await world.begin(run.tail.registry, "articles")
+            await eventually(lambda: world.holds(two), world.missing(two))
+            await acknowledged(world, two)
+            copy = copied(world, two)
+            await world.write(*[("u", n, f"edited {n}") for n in range(10)], ("d", 12, None))
+            await eventually(lambda: world.holds(two), world.missing(two))
+            await acknowledged(world, two)
+        put_back(world, two, copy)
+        async with world.running():
+            await world.write(("u", 30, "goes on"))
+            await eventually(lambda: world.holds(one) and world.holds(two), world.missing(one, two))
+
+    in_world(test)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from core.settings import DocumentSettings, HashingEncoderSettings
 from ingest.generation_plan import Discard, Halt, Point, Run, reconcile, started
 from ingest.generations import (
+    Aliased,
     Frozen,
     Generation,
     Pointer,
@@ -78,25 +79,28 @@ class Shop:
         for one in plan.make:
             yield
             self.write(one)
+        pointed = {(pointer.document, pointer.live) for pointer in plan.point}
         for one in plan.run:
-            yield
-            self.collections.add(one.collection(APP))
+            if (one.document, one.number) in pointed:
+                yield
+                self.collections.add(one.collection(APP))
         wishes: list[Record] = [*plan.point, *map(dropped, plan.drop), *map(lost, plan.lose)]
         for record in wishes:
             yield
             self.write(record)
         registry = self.registry()
-        for name in NAMES:
-            live = registry.live(name)
-            assert live is not None
-            if self.aliases[name] not in self.collections:
+        answering = [found for name in NAMES if (found := registry.answering(name)) is not None]
+        assert len(answering) == len(NAMES)
+        for one in answering:
+            yield
+            self.collections.add(one.collection(APP))
+            ours = {other.collection(APP) for other in registry.of(one.document)}
+            if self.aliases[one.document] not in self.collections & ours:
                 yield
-                self.aliases[name] = live.collection(APP)
-        for name in NAMES:
-            live = registry.live(name)
-            assert live is not None
-            self.followed.add((name, live.number))
-            self.committed.add((name, live.number))
+                self.aliases[one.document] = one.collection(APP)
+        for one in answering:
+            self.followed.add((one.document, one.number))
+            self.committed.add((one.document, one.number))
         self.up = True
 
     def keep(self) -> Iterator[None]:
@@ -114,12 +118,21 @@ class Shop:
                 case Point(one):
                     assert one.collection(APP) in self.collections
                     self.aliases[one.document] = one.collection(APP)
+                    yield
+                    self.write(Aliased(one.document, one.number))
                 case Discard(one):
                     assert one.status == "dropped", "what was not found is deleted where it is found again"
                     assert one != registry.live(one.document), "what answers is discarded"
                     assert self.aliases[one.document] != one.collection(APP)
                     assert (one.document, one.number) not in self.followed
                     self.collections.discard(one.collection(APP))
+        for name in NAMES:
+            live, said = registry.live(name), registry.aliased.get(name)
+            if live is None or self.aliases[name] != live.collection(APP):
+                continue
+            if said is None or said.number != live.number:
+                yield
+                self.write(Aliased(name, live.number))
 
     def act(self, steps: Iterator[None], survived: int | None) -> None:
         """So many effects, and then it dies; all of them with None."""
