@@ -20,7 +20,7 @@ from core.errors import ConfigurationError
 from embed import payload as codec
 from embed.index import Collection
 from embed.indexes.edge_collection import EdgeCollection
-from embed.indexes.folder import Ownership, read_json, sync_folder, write_json
+from embed.indexes.folder import Ownership, awaiting_room, read_json, sync_folder, write_json
 from embed.indexes.room import OPENING, Room
 
 
@@ -45,7 +45,7 @@ class EdgeIndex:
             raise
 
     def create(self, name: str, dimensions: int) -> None:
-        with self._lock:
+        with self._lock, awaiting_room(self._path):
             home = self._home(name)
             if home.exists():
                 stored = _checked(home / "collection.json")["dimensions"]
@@ -88,16 +88,17 @@ class EdgeIndex:
         return sorted(name for name in found if not name.startswith("."))
 
     def drop(self, name: str) -> None:
-        with self._lock:
+        with self._lock, awaiting_room(self._path):
             home = self._home(name)
             if name in self._aliases.values():
                 self._write_aliases({alias: at for alias, at in self._aliases.items() if at != name})
             if (opened := self._opened.pop(name, None)) is not None:
                 opened.close()
+            doomed = home.with_name(f".{name}")
             if home.exists():
-                doomed = home.with_name(f".{name}")
                 home.rename(doomed)
                 sync_folder(home.parent)
+            if doomed.exists():
                 shutil.rmtree(doomed)
 
     def alias(self, name: str) -> str | None:
@@ -105,7 +106,7 @@ class EdgeIndex:
             return self._aliases.get(name)
 
     def point(self, alias: str, collection: str) -> None:
-        with self._lock:
+        with self._lock, awaiting_room(self._path):
             self.open(collection)
             self._write_aliases({**self._aliases, alias: collection})
 

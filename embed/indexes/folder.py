@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import ConfigurationError
+from core.errors import ConfigurationError, TransientError
 
 
 class Ownership:
@@ -64,6 +66,19 @@ def write_json(path: Path, value: Any) -> None:
         os.fsync(file.fileno())
     draft.replace(path)
     sync_folder(path.parent)
+
+
+@contextmanager
+def awaiting_room(folder: Path) -> Iterator[None]:
+    """What the system refuses to write below `folder` is waited for: TransientError."""
+    try:
+        yield
+    except OSError as error:
+        raise TransientError(
+            f"{folder}: cannot be written ({error.strerror or error}): make room on its disk, or let this"
+            " process write there; nothing is lost, it goes on by itself",
+            retry_after=5.0,
+        ) from error
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,8 +1,10 @@
 """The embedded index keeps its folder: kill -9, reopening, and who owns it. Real processes."""
 
+import errno
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -254,6 +256,43 @@ def test_what_was_written_before_a_disk_was_full_is_there_after_it(tmp_path: Pat
     with pytest.raises(TransientError, match="make room"):
         collection.write_chunks([chunk(1, 1)])
     again.close()
+
+
+def no_room(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_a_disk_without_a_byte_refuses_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = EdgeIndex(tmp_path)
+    index.create("g1", 4)
+    index.create("g2", 4)
+    index.point("live", "g1")
+    (tmp_path / "aliases.json.draft").symlink_to("/dev/full")
+    said = f"{tmp_path}.*No space left on device.*make room"
+    moving: list[Callable[[], object]] = [lambda: index.point("live", "g2"), lambda: index.drop("g1")]
+    for refused in moving:
+        with pytest.raises(TransientError, match=said):
+            refused()
+        assert index.alias("live") == "g1"
+    (tmp_path / "aliases.json.draft").unlink()
+    making: list[Callable[[], object]] = [lambda: index.create("g3", 4), lambda: index.drop("g2")]
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", no_room)
+        for refused in making:
+            with pytest.raises(TransientError, match=said):
+                refused()
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", no_room)
+        with pytest.raises(TransientError, match=said):
+            index.drop("g2")
+    index.drop("g2")
+    index.create("g3", 4)
+    index.point("live", "g3")
+    index.drop("g1")
+    assert [one.name for one in (tmp_path / "collections").iterdir()] == ["g3"], "nor what was half deleted"
+    index.close()
 
 
 def test_leftovers_of_a_crash_are_cleared(tmp_path: Path) -> None:
