@@ -18,7 +18,8 @@ class TopicSpec:
     """A topic as it must be.
 
     `configs` are the broker's own names; a live value that differs is refused by name.
-    `min_lag_ms`: a compacted topic keeps every record at least so long, in ms.
+    `min_lag_ms`: a compacted topic keeps every record at least so long, in ms. `segment_ms`: compaction may
+    begin on what is older; a topic that has it longer is only larger than need be.
     """
 
     name: str
@@ -27,6 +28,7 @@ class TopicSpec:
     why: str
     retention_ms: int | None = None
     min_lag_ms: int | None = None
+    segment_ms: int | None = None
 
     def configs(self) -> Mapping[str, str]:
         """As the broker spells them."""
@@ -35,6 +37,8 @@ class TopicSpec:
             made["retention.ms"] = str(self.retention_ms)
         if self.min_lag_ms is not None:
             made["min.compaction.lag.ms"] = str(self.min_lag_ms)
+        if self.segment_ms is not None:
+            made["segment.ms"] = str(self.segment_ms)
         return made
 
 
@@ -112,7 +116,12 @@ def required_topics(settings: Settings) -> list[TopicSpec]:
         *made,
         TopicSpec(sources_topic(settings.app), 1, "compact", "identity and epoch of each raw topic"),
         TopicSpec(
-            generations_topic(settings.app), 1, "compact", "generations and their frozen configuration"
+            generations_topic(settings.app),
+            1,
+            "compact",
+            "generations and their frozen configuration; workers report to it every two seconds, and every"
+            " start reads it whole",
+            segment_ms=4 * HOUR_MS,
         ),
         TopicSpec(
             dead_letters_topic(settings.app),

@@ -7,10 +7,13 @@ starts only when every topic is right.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from core.errors import ConfigurationError
 from core.topics import TopicSpec
+
+_ONLY_SIZE: Final = ("segment.ms",)
+"""Policies without which a topic grows, and loses nothing: shorter is as good."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,8 @@ class TopicChange:
     action: Literal["create", "configure", "refused"]
     what: str
     spec: TopicSpec
+    needed: bool = True
+    """Whether data may be lost until it is done."""
 
 
 def plan_topics(wanted: Sequence[TopicSpec], live: Mapping[str, LiveTopic]) -> list[TopicChange]:
@@ -56,7 +61,13 @@ def plan_topics(wanted: Sequence[TopicSpec], live: Mapping[str, LiveTopic]) -> l
                 )
             )
         changes += [
-            TopicChange(spec.name, "configure", f"{name}: {found.configs.get(name)} → {value}", spec)
+            TopicChange(
+                spec.name,
+                "configure",
+                f"{name}: {found.configs.get(name)} → {value}",
+                spec,
+                needed=name not in _ONLY_SIZE,
+            )
             for name, value in spec.configs().items()
             if not _good(name, found.configs.get(name), value)
         ]
@@ -68,13 +79,15 @@ def _good(name: str, found: str | None, wanted: str) -> bool:
         return False
     if name in ("retention.ms", "min.compaction.lag.ms"):  # longer is as good; -1: for ever
         return int(found) == -1 or int(found) >= int(wanted)
+    if name in _ONLY_SIZE:
+        return int(found) <= int(wanted)
     return found == wanted
 
 
 def refuse_wrong_topics(changes: Sequence[TopicChange]) -> None:
-    """Raises ConfigurationError that names each wrong topic."""
-    if changes:
-        lines = "\n".join(f"  {change.topic}: {_said(change)}" for change in changes)
+    """Raises ConfigurationError that names each topic that may lose data."""
+    if wrong := [change for change in changes if change.needed]:
+        lines = "\n".join(f"  {change.topic}: {_said(change)}" for change in wrong)
         raise ConfigurationError(
             f"topics are not as they must be:\n{lines}\n"
             "run `tailrace topics plan`, then `tailrace topics apply`"

@@ -66,3 +66,13 @@ def test_partitions_are_never_changed() -> None:
     change = plan_topics([raw], {raw.name: LiveTopic(raw.name, "id", 4, raw.configs())})[0]
     assert change.action == "refused"
     assert "has 4 partitions, must have 1" in change.what
+
+
+@pytest.mark.parametrize(("segment", "changed"), [("604800000", True), ("3600000", False), (None, True)])
+def test_a_topic_that_only_grows_too_large_stops_no_start(segment: str | None, changed: bool) -> None:
+    """It was made by a release that did not ask for it."""
+    spec = next(one for one in required_topics(SETTINGS) if one.name == "shop.generations")
+    configs = {"cleanup.policy": "compact"} | ({} if segment is None else {"segment.ms": segment})
+    changes = plan_topics([spec], {spec.name: LiveTopic(spec.name, "id", 1, configs)})
+    assert [(one.action, one.needed) for one in changes] == ([("configure", False)] if changed else [])
+    refuse_wrong_topics(changes)
