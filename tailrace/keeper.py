@@ -28,7 +28,7 @@ from ingest.topics_admin import TopicsAdmin
 from ingest.worker import Worker
 from tailrace.reindex.progress import REPORT_SECONDS
 from tailrace.reports import Reporter
-from tailrace.rewind import rewind
+from tailrace.rewind import make, rewind
 
 log = logger(__name__)
 
@@ -189,9 +189,7 @@ class Keeper:
         key = (one.document, one.number)
         self._begun.setdefault(key, one.frozen)
         try:
-            await asyncio.to_thread(
-                self._index.create, one.collection(self._settings.app), one.frozen.dimensions
-            )
+            await make(self._settings, self._brokers, self._index, one)
             await rewind(self._settings, self._brokers, self._index, [one])
             indexer = await asyncio.to_thread(self._build, one)
         except TransientError as error:

@@ -38,6 +38,7 @@ from ingest.sources import Observed, decode_source, doubt, encode_source, settle
 from ingest.start_plan import Found, plan_generations
 from ingest.topic_plan import plan_topics, refuse_wrong_topics
 from ingest.topics_admin import TopicsAdmin
+from tailrace.rewind import make
 
 log = logger(__name__)
 
@@ -158,13 +159,13 @@ async def settle_generations(
     pointed = {(pointer.document, pointer.live) for pointer in plan.point}
     for one in plan.run:
         if (one.document, one.number) in pointed:
-            index.create(one.collection(app), one.frozen.dimensions)
+            await make(settings, brokers, index, one)
     wishes: list[Record] = [*plan.point, *map(dropped, plan.drop), *map(lost, plan.lose)]
     await write_registry(brokers, topic, [encode_record(one) for one in wishes])
     registry = await read_generations(app, brokers)
     answering = [found for name in frozen if (found := registry.answering(name)) is not None]
     for one in answering:
-        index.create(one.collection(app), one.frozen.dimensions)
+        await make(settings, brokers, index, one)
     _point_and_drop(app, index, registry, frozen)
     return tuple(answering), tuple(plan.said)
 

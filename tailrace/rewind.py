@@ -3,6 +3,7 @@
 What a collection has covered is durable before its records are acknowledged. So where its consumer group
 has acknowledged more, nobody would ever read again what lies in between, and the next batch would cover
 it. The group is set back to what is covered: versions decide, so what is read twice changes nothing.
+Where there is no collection yet, it is set back altogether.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from typing import Final
 
 from core.errors import ConfigurationError
 from core.keys import TableId
-from core.settings import Settings
+from core.settings import EmbeddedLog, Settings
 from core.telemetry import logger
 from core.topics import index_group, state_topic
 from embed.index import Collection, Index
@@ -52,6 +53,25 @@ async def rewind(
                 " answers are incomplete until it has caught up"
             )
             log.warning(said)  # at once: the next group may end this try, and the next one finds no gap
+
+
+async def make(settings: Settings, brokers: Sequence[str], index: Index, one: Generation) -> None:
+    """Its collection, where there is none; the log is then read for it from its beginning.
+
+    What its group may have acknowledged went into another collection, that of a record which is gone.
+    Raises ConfigurationError if one of other dimensions stands there, TransientError as `rewind`.
+    """
+    name, group = one.collection(settings.app), index_group(settings.app, one.document, one.number)
+    stored = await asyncio.to_thread(index.collections)
+    # The embedded log ends with the process, and its groups with it.
+    if name not in stored and not isinstance(settings.log, EmbeddedLog):
+        admin = TopicsAdmin(brokers)
+        if await asyncio.to_thread(
+            admin.committed, group
+        ):  # before it is made: a crash in between costs nothing
+            await asyncio.to_thread(admin.forget, [group])
+            log.warning("a group of a generation now gone is forgotten", group=group)
+    await asyncio.to_thread(index.create, name, one.frozen.dimensions)
 
 
 async def _missing(

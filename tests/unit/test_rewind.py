@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.errors import ConfigurationError, TransientError
-from core.settings import DocumentSettings, HashingEncoderSettings, Settings
+from core.settings import DocumentSettings, HashingEncoderSettings, KafkaLog, Settings
 from embed.memory_index import MemoryIndex
 from embed.model import Covered
 from ingest.generations import Frozen, Generation
@@ -24,6 +24,7 @@ SETTINGS = Settings.model_validate(
         "documents": {"articles": SECTION.model_dump(), "notes": SECTION.model_dump()},
     }
 )
+KAFKA = SETTINGS.model_copy(update={"log": KafkaLog(brokers=["here:1"])})
 
 
 def generation(document: str = "articles") -> Generation:
@@ -53,6 +54,18 @@ class World:
     def cover(self, document: str, offset: int) -> None:
         self.index.open(f"shop-{document}-g1").cover([Covered(TOPIC, 0, offset, offset, "", 0)])
 
+    def offsets(self, group: str) -> dict[tuple[str, int], int]:
+        return {(TOPIC, 0): self.committed[group]} if group in self.committed else {}
+
+    def forget(self, groups: Sequence[str]) -> None:
+        for group in groups:
+            if self.members[group]:
+                raise TransientError(f"group {group} has members still")
+            del self.committed[group]
+
+    def make(self) -> None:
+        asyncio.run(rewind.make(KAFKA, ["here:1"], self.index, generation()))
+
     def rewind(self, *documents: str) -> None:
         generations = [generation(name) for name in documents]
         with capture_logs() as logs:
@@ -70,6 +83,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
         def __init__(self, _: Sequence[str]) -> None:
             pass
 
+        def committed(self, group: str) -> dict[tuple[str, int], int]:
+            return made.offsets(group)
+
         def committed_of(self, group: str, _: str) -> dict[int, int]:
             return {0: made.committed[group]}
 
@@ -84,6 +100,9 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
                 raise TransientError(f"group {group} keeps its offset")
             made.resets.append((group, offsets))
             made.committed[group] = offsets[0]
+
+        def forget(self, groups: Sequence[str]) -> None:
+            made.forget(groups)
 
     monkeypatch.setattr(rewind, "TopicsAdmin", Admin)
     monkeypatch.setattr(rewind, "STEP_SECONDS", 0.001)
@@ -150,3 +169,18 @@ def test_what_was_set_back_is_said_though_the_next_group_cannot_be(world: World)
     (said,) = world.said
     assert said.startswith("document articles: the index shop-articles-g1 is older")
     assert said.endswith("answers are incomplete until it has caught up")
+
+
+def test_a_new_collection_is_not_filled_from_where_another_one_s_group_had_come(world: World) -> None:
+    """Index and generations topic are gone, and Kafka keeps the group: it would skip what it had read."""
+    world.committed["shop-index-articles-g1"] = 990
+    world.members["shop-index-articles-g1"] = 1
+    with pytest.raises(TransientError, match="members still"):
+        world.make()
+    assert world.index.collections() == [], "the next try would take it for one that was filled"
+    world.members["shop-index-articles-g1"] = 0
+    world.make()
+    assert (world.committed, world.index.collections()) == ({}, ["shop-articles-g1"])
+    world.committed["shop-index-articles-g1"] = 5
+    world.make()
+    assert world.committed == {"shop-index-articles-g1": 5}, "it stands, and its group goes on"
