@@ -6,19 +6,20 @@ once however often it stands in the topic (a row with older records of it, a tex
 share) is estimated from how many were met in one window and in two: the lower bound of Chao and Lin
 (2012) for samples without replacement, which is exact where nothing repeats, and once all is read.
 
-A replay embeds what it meets: a record that a later one replaces costs its texts too. So texts and
-tokens are those of all records, documents and chunks those of the newest.
+A replay embeds what it meets: a record that a later one replaces costs its texts too, unless both are
+met in one batch, or a truncate has ended it. So texts and tokens are those of all such records, documents
+and chunks those of the newest.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from core.version import epoch_of, version
 from embed.distinct import Column, Counts, Distinct
+from embed.looks import TEXT, Later, Look, alive, newest, replayed
 
 CONFIDENCE: Final = 0.95
 """That the true figure is within `error` of the value."""
@@ -29,41 +30,6 @@ _DEVIATIONS: Final = 1.96
 _GROUPS: Final = 20
 """Groups of windows of the jackknife: the figures are computed again without each."""
 
-TEXT: Final = np.dtype([("text", "<u8"), ("tokens", "<u4")])
-"""One text that must be embedded: its hash and its length."""
-
-Kind: TypeAlias = Literal["document", "none", "removed", "truncate"]
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One record, and what it means for the new generation.
-
-    `document`: a row that becomes one. `none`: a row that does not, for it is deleted, filtered out or
-    cannot be rendered. `removed`: the tombstone of an expired grave. `truncate`: every row of this
-    partition below `version` is dead.
-    """
-
-    kind: Kind
-    window: int
-    """In order of reading, from 0."""
-    partition: int
-    offset: int
-    version: int
-    key: bytes = b""
-    was: bool = False
-    """It is a document of the live generation."""
-    chunks: int | None = None
-    """None: the window was read for its keys only, and nothing was cut."""
-    before: int = 0
-    """Chunks of the live generation, where they are known; 0 otherwise."""
-    reusable: int = 0
-    """Chunks whose vector is there already."""
-    characters: int = 0
-    """Of all chunks."""
-    needed: bytes = b""
-    """The other chunks' texts, each once: an array of TEXT."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sample:
@@ -73,6 +39,8 @@ class Sample:
     read: int
     cut: int
     of: int
+    later: Sequence[Later] = ()
+    """What follows windows that were cut, for the length of a batch."""
 
     @property
     def whole(self) -> bool:
@@ -111,9 +79,9 @@ class Estimate:
     tokens: Figure
     """Of these texts."""
     rows: Figure
-    """Records of rows that are replayed."""
+    """Records of rows that are replayed, without those that a truncate has ended."""
     written: Figure
-    """Chunks that are written on the way, of records too that a later one replaces."""
+    """Chunks that are written on the way, of records too that one in a later batch replaces."""
     characters: Figure
     """Of the chunks."""
     before: Figure
@@ -142,9 +110,23 @@ def seconds(estimate: Estimate, rates: Rates) -> Figure | None:
     return Figure(sum(part.value for part in parts), sum(part.error for part in parts))
 
 
-def estimate(sample: Sample, known: Known | None = None) -> Estimate:
-    """What the windows tell; `known` replaces the count of documents, unless every record was read."""
-    found = _Tables(sample)
+def record_seconds(sample: Sample, rates: Rates, batch: int) -> float:
+    """Of one record in a replay by such batches, as the windows tell. The encoder's part must be known."""
+    rows = [one for one in alive(sample.looks, whole=sample.whole) if one.chunks is not None]
+    work = replayed(rows, sample.later, batch)
+    texts: NDArray[Any] = np.frombuffer(b"".join(one.needed for one in work), TEXT)
+    tokens = float(texts["tokens"][np.unique(texts["text"], return_index=True)[1]].sum())
+    spent = len(rows) * rates.row + sum(one.chunks or 0 for one in work) * rates.chunk
+    met = sum(one.window < sample.cut for one in sample.looks)
+    return (spent + tokens * (rates.token or 0.0)) / max(met, 1)
+
+
+def estimate(sample: Sample, known: Known | None = None, batch: int = 1) -> Estimate:
+    """What the windows tell; `known` replaces the count of documents, unless every record was read.
+
+    `batch`: offsets of one partition that a replay takes at a time.
+    """
+    found = _Tables(sample, batch)
     every = np.ones(sample.read, np.bool_)
     known = None if sample.whole else known
     value = _figures(found, sample, every, known)
@@ -156,15 +138,16 @@ def estimate(sample: Sample, known: Known | None = None) -> Estimate:
 class _Tables:
     """The looks as columns."""
 
-    def __init__(self, sample: Sample) -> None:
+    def __init__(self, sample: Sample, batch: int) -> None:
         looks = sample.looks
+        rows = alive(looks, whole=sample.whole)
         numbers: dict[bytes, int] = {}
         for look in looks:
             if look.kind != "truncate":
                 numbers.setdefault(look.key, len(numbers))
-        newest = _newest(looks, whole=sample.whole)
+        stand = newest(rows, looks)
         dead = np.ones(len(numbers), np.bool_)
-        for key, look in newest.items():
+        for key, look in stand.items():
             dead[numbers[key]] = look.kind != "document"
         keyed = [one for one in looks if one.kind != "truncate"]
         keys, key_windows = _once(
@@ -173,8 +156,8 @@ class _Tables:
         gone = dead[keys]
         self.keys = Distinct(keys, key_windows, sample.read, sample.of)
         self.dead = Distinct(keys[gone], key_windows[gone], sample.read, sample.of)
-        self.row_window = _column(one.window for one in looks if one.kind in ("document", "none"))
-        standing = list(newest.values())
+        self.row_window = _column(one.window for one in rows)
+        standing = list(stand.values())
         self.window = _column(one.window for one in standing)
         self.live = np.array([one.kind == "document" for one in standing], np.bool_)
         self.was = np.array([one.was for one in standing], np.bool_)
@@ -183,7 +166,7 @@ class _Tables:
         self.before = _column(one.before for one in standing)
         self.reusable = _column(one.reusable for one in standing)
         self.characters = _column(one.characters for one in standing)
-        work = _replayed(looks)
+        work = replayed(rows, sample.later, batch)
         self.work_window = _column(one.window for one in work)
         self.work_chunks = _column((one.chunks or 0) for one in work)
         texts: NDArray[Any] = np.frombuffer(b"".join(one.needed for one in work), TEXT)
@@ -194,47 +177,6 @@ class _Tables:
         clump = max(1.0, texts.size / max(sum(bool(one.needed) for one in work), 1))
         self.texts = Distinct(ids, text_windows, sample.cut, sample.of, None, clump)
         self.tokens = Distinct(ids, text_windows, sample.cut, sample.of, lengths, clump)
-
-
-def _newest(looks: Sequence[Look], *, whole: bool) -> dict[bytes, Look]:
-    """The newest row of each key that has not been removed or buried.
-
-    The highest version, not the last: a worker that was frozen may write an older row after a newer.
-    """
-    dead_below: dict[int, int] = {}
-    removed: dict[bytes, list[Look]] = {}
-    for look in looks:
-        if look.kind == "truncate":
-            dead_below[look.partition] = max(look.version, dead_below.get(look.partition, 0))
-        elif look.kind == "removed":
-            removed.setdefault(look.key, []).append(look)
-    rows = [look for look in looks if look.kind in ("document", "none")]
-    # An epoch begins with a truncate of every partition, which a sample seldom meets.
-    epoch = 0 if whole else max((epoch_of(look.version) for look in rows), default=0)
-    begun = version(epoch, 0)
-    newest: dict[bytes, Look] = {}
-    for look in rows:
-        if any(one.version >= look.version and one.offset > look.offset for one in removed.get(look.key, ())):
-            continue
-        known = newest.get(look.key)
-        if known is None or (look.version, look.offset) > (known.version, known.offset):
-            newest[look.key] = look
-    return {
-        key: look
-        for key, look in newest.items()
-        if look.version >= max(begun, dead_below.get(look.partition, 0))
-    }
-
-
-def _replayed(looks: Sequence[Look]) -> list[Look]:
-    """What is cut and written on the way: of several records of a row in one window only the newest."""
-    newest: dict[tuple[int, bytes], Look] = {}
-    for look in looks:
-        if look.kind in ("document", "none"):
-            known = newest.get((look.window, look.key))
-            if known is None or look.version >= known.version:
-                newest[look.window, look.key] = look
-    return [look for look in newest.values() if look.chunks is not None]
 
 
 def _figures(found: _Tables, sample: Sample, keep: NDArray[np.bool_], known: Known | None) -> Counts:

@@ -110,7 +110,7 @@ def _remarks(made: "ReindexPlan") -> None:
     share = (
         "every record"
         if looked.counted == "every record"
-        else f"{looked.rows:,} of about {found.rows.value:,.0f}"
+        else f"{looked.rows:,} rows, {looked.windows / max(looked.of, 1):.1%}"
     )
     say(
         f"read {share} of the state topic in {made.took_seconds:.1f} s; documents are from {looked.counted}"

@@ -14,7 +14,7 @@ from core.settings import Cut, DocumentSettings
 from core.state import Progress, Removed, StateRow, Truncate, decode_state
 from embed.cutter import Cutter
 from embed.encoder import Encoder
-from embed.estimate import TEXT, Look
+from embed.looks import TEXT, Look
 from embed.model import Document
 from embed.render import Renderer
 from tailrace.reindex.sampling import Raw

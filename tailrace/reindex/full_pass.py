@@ -14,7 +14,7 @@ from typing import Final, TypeAlias
 from core.errors import TransientError
 from core.settings import EncoderSettings, Settings
 from embed.encoder import Encoder
-from embed.estimate import Look
+from embed.looks import Look
 from tailrace.adapters import load_encoders, vector_store_path
 from tailrace.reindex.estimate import Looker, Seen, Subject
 from tailrace.reindex.sampling import Layout, Log, Raw, Window

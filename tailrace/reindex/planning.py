@@ -87,11 +87,11 @@ async def plan_reindex(
     if not changes:
         return ReindexPlan(document, live.number, candidate, "nothing", ())
     async with KafkaLogReader(brokers, topic) as log:
-        counted = await Counting(settings, registry, live, frozen, encoder, log).counted(
-            exact=exact, rows=rows, progress=progress
-        )
+        counting = Counting(settings, registry, live, frozen, encoder, log)
+        read = await counting.read(exact=exact, rows=rows, progress=progress)
+        rates, unmeasured, rehearsal = await asyncio.to_thread(_rates, settings, frozen, encoder, read.seen)
+        counted = await counting.counted(read, rates)
     what = meaning(live.frozen, frozen)
-    rates, unmeasured, rehearsal = await asyncio.to_thread(_rates, settings, frozen, encoder, counted.seen)
     price = settings.encoder.price_per_million_tokens if isinstance(settings.encoder, OpenAIEncoder) else None
     found = counted.estimate
     return ReindexPlan(

@@ -89,7 +89,7 @@ def history(chance: Random) -> Iterator[tuple[int, StateRow | Truncate | Progres
         }  # fmt: skip
         return StateRow(RowKey.of({"id": number}), version, columns, deleted=deleted)
 
-    for number in range(9000, 9040):
+    for number in range(9000, 9400):
         yield number % PARTITIONS, row(number)
     version += 1
     for partition in range(PARTITIONS):
@@ -192,18 +192,19 @@ def build(
     donors = [one for one in old if one.dimensions == encoder.dimensions]
     pipeline = Pipeline("articles", collection, encoder, store, cutter, bm25.documents, donors=lambda: donors)
     renderer = Renderer("articles", document)
-    dead_below: dict[int, int] = {}
+    dead_below = {  # as a worker has them from the table of rows, before it meets the first
+        partition: max((one.version for *_, one in records if isinstance(one, Truncate)), default=0)
+        for partition, records in topic.records.items()
+    }
     for partition, records in topic.batches():
         changes: list[Change] = []
-        for one in records:
-            if isinstance(one, Truncate):
-                dead_below[partition] = one.version
-            elif isinstance(one, StateRow):
-                below = dead_below.get(partition, 0)
-                change = renderer.render(one)
-                if one.version < below:
-                    change = Removal("articles", change.key, change.canonical, below, None, "", 0)
-                changes.append(change)
+        newest = {one.key.canonical: one for one in records if isinstance(one, StateRow)}
+        for one in newest.values():
+            below = dead_below[partition]
+            change = renderer.render(one)
+            if one.version < below:
+                change = Removal("articles", change.key, change.canonical, below, None, "", 0)
+            changes.append(change)
         made.reused += pipeline.apply(changes).reused
         for one in records:
             if isinstance(one, Truncate):

@@ -11,10 +11,11 @@ from core.settings import Cut, DocumentSettings, HashingEncoderSettings, Setting
 from core.state import Progress, Removed, StateRow, Truncate, encode_state, encode_tombstone
 from core.state_table import StateTable
 from embed.encoder import HashingEncoder
+from embed.estimate import Rates
 from embed.model import Document
 from embed.render import Renderer
 from ingest.generations import Frozen, Generation, Registry, Report
-from tailrace.reindex.counting import Counting
+from tailrace.reindex.counting import Counted, Counting
 from tailrace.reindex.sampling import Raw, Window
 from tailrace.reindex.stored import StoredTexts
 
@@ -114,8 +115,16 @@ def counting(
     return Counting(settings_at(folder), registry, live, frozen(new), ENCODER, log)
 
 
-def counted(made: Counting, *, exact: bool = False, rows: int = 1500) -> Any:
-    return asyncio.run(made.counted(exact=exact, rows=rows, progress=lambda _done, _all: None))
+SLOW = Rates(0.0, 0.0, 1.0)
+"""So slow that batches are as short as they get."""
+
+
+def counted(made: Counting, *, exact: bool = False, rows: int = 1500, rates: Rates = SLOW) -> Counted:
+    async def count() -> Counted:
+        read = await made.read(exact=exact, rows=rows, progress=lambda _done, _all: None)
+        return await made.counted(read, rates)
+
+    return asyncio.run(count())
 
 
 def corpus(rows: int, seed: int = 3) -> MemoryLog:

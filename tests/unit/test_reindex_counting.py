@@ -9,7 +9,8 @@ import pytest
 from core.clock import FixedClock
 from core.state import Truncate
 from embed.cutter import Cutter
-from embed.estimate import TEXT, Figure
+from embed.estimate import Figure, Rates, seconds
+from embed.looks import TEXT
 from embed.model import Document
 from embed.store import VectorStore
 from ingest.generations import Report
@@ -122,3 +123,68 @@ class TestCounting:
         found = counted(counting(tmp_path, log, RECUT), rows=800)
         assert found.looked.counted == "the sample's density"
         assert found.estimate.documents.value == pytest.approx(1500, rel=0.10)
+
+    @pytest.mark.parametrize(("exact", "epochs"), [(True, 1), (True, 2), (False, 2)])
+    def test_what_a_truncate_has_ended_makes_no_work(self, tmp_path: Path, exact: bool, epochs: int) -> None:
+        """A replay knows every truncate beforehand: of rows that it ended, nothing is embedded or written."""
+        log, chance = MemoryLog(), seeded(2)
+        texts = [body(chance, 3) for _ in range(1500)]
+        for load in range(2):
+            started = load << 40 if epochs == 2 else load * 10_000
+            for partition in log.ends:
+                log.append(partition, Truncate(started))
+            for number, text in enumerate(texts):
+                same = text if epochs == 2 else f"{text} Once more."
+                log.put(row(number, started + number + 1, same if load else text))
+        found = counted(counting(tmp_path, log, RECUT), exact=exact).estimate
+        cut = Cutter(RECUT.cut, ENCODER.count, 254).cut
+        pieces = [cut(one.text) for one in log.live()]
+        old = Cutter(DOCUMENT.cut, ENCODER.count, 254).cut
+        given = [set(old(one.text)) for one in log.live()]
+        needed = {text for made, have in zip(pieces, given, strict=True) for text in made if text not in have}
+        for name, true in (
+            ("documents", 1500),
+            ("rows", 1500),
+            ("written", sum(map(len, pieces))),
+            ("texts", len(needed)),
+            ("tokens", sum(ENCODER.count([*needed]))),
+        ):
+            figure = getattr(found, name)
+            assert figure.value == pytest.approx(true, rel=0.0 if exact else 0.10), name
+
+    @pytest.mark.parametrize(
+        ("exact", "batch"), [(True, 128), (True, 512), (False, 32), (False, 128), (False, 512)]
+    )
+    def test_changes_of_one_row_that_a_batch_merges_count_once(
+        self, tmp_path: Path, batch: int, exact: bool
+    ) -> None:
+        """A hundred rows that change all the time, each time to another text."""
+        log, chance = MemoryLog(), seeded(6)
+        order = [chance.randrange(100) for _ in range(12_800)]
+        for version, number in enumerate(order, start=1):
+            log.put(row(number, version, f"Price {version}."))
+        replayed = sum(len({*order[at : at + batch]}) for at in range(0, len(order), batch))
+        rates = Rates(1 / (batch + 0.5), 0.0, 0.0)
+        wider = DOCUMENT.model_copy(update={"text": "News: {{ body }}"})
+        found = counted(counting(tmp_path, log, wider), exact=exact, rates=rates)
+        assert found.batch == batch
+        assert (found.looked.counted == "every record") is exact
+        for name, true in (("texts", replayed), ("tokens", 3 * replayed), ("written", replayed)):
+            assert getattr(found.estimate, name).value == pytest.approx(true, rel=0.10), name
+        minutes = seconds(found.estimate, Rates(0.001, 0.001, 0.001))
+        assert minutes is not None
+        assert minutes.value == pytest.approx(12.8 + 4 * replayed / 1000, rel=0.30)
+
+    def test_batches_grow_with_what_they_merge_and_with_the_speed(self, tmp_path: Path) -> None:
+        log, chance = MemoryLog(), seeded(6)
+        for version in range(1, 4001):
+            log.put(row(chance.randrange(20), version, f"Price {version}."))
+        made = counting(tmp_path, log, DOCUMENT.model_copy(update={"text": "News: {{ body }}"}))
+        slow, medium, fast = (
+            counted(made, exact=True, rates=Rates(0.0, chunk, 0.0)).batch for chunk in (10.0, 1 / 40, 1e-6)
+        )
+        assert slow == 8, "LEAST_BATCH"
+        assert 50 < medium < 512, "forty records that are twenty rows"
+        assert fast == 512, "MOST_BATCHES times index_batch_records"
+        unknown = counted(made, exact=True, rates=Rates(0.0, 0.0, None))
+        assert unknown.batch == 128

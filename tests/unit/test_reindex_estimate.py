@@ -14,7 +14,8 @@ from core.keys import RowKey
 from core.state import Progress, Removed, Truncate
 from embed.cutter import Cutter
 from embed.distinct import Distinct, unmet
-from embed.estimate import TEXT, Estimate, Figure, Known, Look, Rates, Sample, estimate, seconds
+from embed.estimate import Estimate, Figure, Known, Rates, Sample, estimate, seconds
+from embed.looks import TEXT, Look
 from tailrace.reindex.estimate import Looker, Subject
 from tailrace.reindex.sampling import Layout, Stretch
 from tests.unit.reindex_plan_world import DOCUMENT, ENCODER, NOWHERE, MemoryLog, row, seeded
