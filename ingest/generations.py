@@ -56,6 +56,8 @@ class Generation:
     started_at: int = 0
     """Unix ms."""
     pace: Pace = field(default_factory=Pace)
+    decided: int | None = field(default=None, compare=False)
+    """As Pointer's."""
 
     def collection(self, app: str) -> str:
         """Name of its collection."""
@@ -71,6 +73,8 @@ class Pointer:
     previous: int | None = None
     at: int = 0
     """Unix ms of the wish."""
+    decided: int | None = field(default=None, compare=False)
+    """Of an operator's wish: the position of the topic that it rests on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,12 +174,12 @@ class Registry:
 
 def dropped(generation: Generation) -> Generation:
     """The record that says so."""
-    return replace(generation, status="dropped")
+    return replace(generation, status="dropped", decided=None)
 
 
 def lost(generation: Generation) -> Generation:
     """As `dropped`."""
-    return replace(generation, status="lost")
+    return replace(generation, status="lost", decided=None)
 
 
 class _GenerationWire(msgspec.Struct):
@@ -189,6 +193,7 @@ class _GenerationWire(msgspec.Struct):
     dimensions: int
     started_at: int = 0
     pace: Pace = Pace()
+    decided: int | None = None
 
 
 class _Stamped(msgspec.Struct):
@@ -291,6 +296,7 @@ def _encode_generation(generation: Generation) -> bytes:
             frozen.dimensions,
             generation.started_at,
             generation.pace,
+            generation.decided,
         )
     )
 
@@ -311,4 +317,4 @@ def _generation(wire: _GenerationWire) -> Generation:
         ) from None
     frozen = Frozen(document, encoder, wire.fingerprint, wire.dimensions)
     status: Status = "running" if wire.status == "live" else wire.status
-    return Generation(wire.document, wire.number, status, frozen, wire.started_at, wire.pace)
+    return Generation(wire.document, wire.number, status, frozen, wire.started_at, wire.pace, wire.decided)

@@ -6,7 +6,7 @@ make it so.
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Self, TypeVar
 
 from core.clock import Clock, SystemClock
@@ -14,11 +14,12 @@ from core.errors import ConfigurationError, TransientError
 from core.keys import TableId
 from core.settings import KafkaLog, Settings
 from core.topics import generations_topic, index_group, state_topic
-from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, dropped, encode_record
-from ingest.registry import RegistryTail, RegistryWriter
+from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, encode_record
+from ingest.registry import RegistryTail, RegistryWriter, Wish
 from ingest.topics_admin import TopicsAdmin
 from tailrace.adapters import load_encoders
 from tailrace.reindex import decide
+from tailrace.reindex.fencing import put_back, standing
 from tailrace.reindex.progress import CAUGHT_UP_SECONDS, Progress, progress
 
 V = TypeVar("V")
@@ -117,8 +118,8 @@ class Control:
         )
         decided = self._tail.position
         fresh = [one for one in step.records if one.status != "dropped"]
-        if fresh:
-            await self._fenced(document, fresh, decided)
+        for one in fresh:
+            await self._fenced(one, decided)
         # What stands in the way goes when that is settled: what is dropped cannot be taken back.
         for rival in step.records:
             if rival not in fresh:
@@ -175,7 +176,7 @@ class Control:
         )
         began = self._clock.monotonic()
         try:
-            await self._fenced(document, [pointer], decided)
+            await self._fenced(pointer, decided)
             await self._followed(pointer, before, began + timeout)
         except TimeoutError:
             await self._take_back(pointer, before)
@@ -225,37 +226,33 @@ class Control:
 
     async def _take_back(self, pointer: Pointer, before: Pointer) -> None:
         if self.registry.pointers.get(pointer.document) == pointer:
-            await self._write([before])
+            await self._stands(before, self._tail.position)
 
-    async def _fenced(self, document: str, records: Sequence[Generation | Pointer], decided: int) -> None:
+    async def _fenced(self, record: Generation | Pointer, decided: int) -> None:
         """Recorded on return, and nobody's wish for this document came in between.
 
-        `decided`: the position that the decision rests on. Kafka has no compare-and-set; the order of the
-        topic tells who was first, and who was not takes back: TransientError.
+        `decided`: the position that the decision rests on. Who was not first takes back: TransientError.
         """
-        offsets = await self._write(records)
-        wishes = [wish for wish in self._tail.wishes if wish[1].document == document]
-        if not any(decided <= at < offsets[-1] and at not in offsets for at, _ in wishes):
-            return
-        back: list[Record] = []
-        for record, offset in zip(records, offsets, strict=True):
-            key = encode_record(record)[0]
-            same = [(at, one) for at, one in wishes if encode_record(one)[0] == key]
-            if same[-1][0] != offset:  # replaced already
-                continue
-            earlier = [one for at, one in same if at < offset]
-            if earlier:
-                gone = [one for one in earlier if isinstance(one, Generation) and one.status == "dropped"]
-                back.append((gone or earlier)[-1])
-            elif isinstance(record, Generation):
-                back.append(dropped(record))
-            else:
-                back.append(Pointer(document, record.previous or 0, None, record.at))
-        await self._write(back)
-        raise TransientError(
-            f"somebody else has just changed what is wished for {document}, and this command's wish was taken"
-            " back: look at `tailrace reindex ls`, run it again"
-        )
+        if not await self._stands(record, decided):
+            raise TransientError(
+                f"somebody else has just changed what is wished for {record.document}, and this command's"
+                " wish was taken back: look at `tailrace reindex ls`, run it again"
+            )
+
+    async def _stands(self, record: Generation | Pointer, decided: int) -> bool:
+        """Whether it does, recorded on return; else what does is put back."""
+        [offset] = await self._write([replace(record, decided=decided)])
+        wishes = self._wishes(record.document)
+        if any(at == offset for at, _ in standing(wishes)):
+            return True
+        # Another wish may come in between again.
+        while (back := put_back(wishes, offset)) is not None:
+            await self._write([back])
+            wishes = self._wishes(record.document)
+        return False
+
+    def _wishes(self, document: str) -> list[Wish]:
+        return [wish for wish in self._tail.wishes if wish[1].document == document]
 
     async def _refresh(self) -> None:
         """On return the registry has all that stands in its topic now."""

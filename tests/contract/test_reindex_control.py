@@ -5,6 +5,7 @@ import sys
 import threading
 from asyncio.subprocess import PIPE
 from collections.abc import Awaitable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGINT
@@ -143,6 +144,48 @@ def test_of_two_starts_at_once_one_stands_and_the_other_is_told() -> None:
             found = control.registry.find("articles", 2)
             assert found is not None
             assert found.frozen == wished[not said[0].startswith("done")]
+
+    in_log(test)
+
+
+def test_of_three_starts_at_once_the_one_that_is_told_so_stands() -> None:
+    """The third must not put back what the second wrote, for the second takes it back too."""
+
+    async def test(brokers: list[str]) -> None:
+        for number in range(2, 6):
+            texts = [f"{name} {number} {{{{ body }}}}" for name in "ABC"]
+            wished = [configured(settings(brokers, text), "articles") for text in texts]
+            async with AsyncExitStack() as stack:
+                controls = [await stack.enter_async_context(Control(settings(brokers))) for _ in wished]
+                said = await asyncio.gather(
+                    *(
+                        outcome(control.start("articles", one, pace=PaceWish(), force=False, displace=False))
+                        for control, one in zip(controls, wished, strict=True)
+                    )
+                )
+            stands = [answer.startswith("done") for answer in said]
+            assert sorted(stands) == [False, False, True]
+            async with Control(settings(brokers)) as control:
+                found = control.registry.find("articles", number)
+                assert found is not None
+                assert found.status == "running"
+                assert found.frozen == wished[stands.index(True)]
+                assert await control.drop("articles", number)
+
+    in_log(test)
+
+
+def test_what_an_older_release_wrote_stands_too() -> None:
+    """Its records do not say what they were decided on."""
+
+    async def test(brokers: list[str]) -> None:
+        other = replace(FIRST, number=2, frozen=configured(settings(brokers, "OLD {{ body }}"), "articles"))
+        wished = configured(settings(brokers, "NEW {{ body }}"), "articles")
+        async with Control(settings(brokers)) as control:
+            control._writer = Late(control._writer, brokers, other)  # type: ignore[assignment]
+            starting = control.start("articles", wished, pace=PaceWish(), force=False, displace=False)
+            assert "was taken back" in await outcome(starting)
+            assert control.registry.find("articles", 2) == other
 
     in_log(test)
 
