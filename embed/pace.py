@@ -55,7 +55,7 @@ class Spent:
 
     texts: int = 0
     tokens: int = 0
-    """Of the texts embedded in the background, where they are counted anyway."""
+    """Of these texts, as the encoder counts them."""
     seconds: float = 0.0
 
 
@@ -204,6 +204,7 @@ class PacedEncoder:
             began = time.monotonic()
             rows = self._inner.encode(texts, kind=kind)
             self._spend(len(texts), began)
+            self._spent.tokens += sum(self._inner.count(texts))
             return rows
         tokens = self._inner.count(texts)
         # The longest first: at the end, little is left to wait for.

@@ -72,7 +72,7 @@ class Progress:
     reused: int
     tokens: int
     cost: float | None
-    """Of the embedded tokens, for an endpoint whose price is configured."""
+    """Of the embedded tokens, for an endpoint whose price is configured; None where none were counted."""
     documents: int | None
     """In the collection, as last reported."""
     chunks: int | None
@@ -139,7 +139,7 @@ def progress(
         covered = min(bound.end, max(bound.start, *known))
         settled = min(bound.end, young.get(number, bound.end))
         partitions.append(Partition(number, bound.start, covered, bound.end, settled))
-    tokens = sum(report.tokens for report in reports)
+    embedded, tokens = sum(report.embedded for report in reports), sum(report.tokens for report in reports)
     aliased = registry.aliased.get(generation.document)
     live = registry.live(generation.document)
     return Progress(
@@ -152,10 +152,11 @@ def progress(
         fingerprint=generation.frozen.fingerprint,
         pace=generation.pace,
         partitions=tuple(partitions),
-        embedded=sum(report.embedded for report in reports),
+        embedded=embedded,
         reused=sum(report.reused for report in reports),
         tokens=tokens,
-        cost=cost(generation, tokens),
+        # Older releases counted no tokens while a generation answered: that is no cost of nothing.
+        cost=cost(generation, tokens) if tokens or not embedded else None,
         documents=None if newest is None else newest.documents,
         chunks=None if newest is None else newest.chunks,
         bytes=None if newest is None else newest.bytes,

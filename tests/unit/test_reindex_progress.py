@@ -80,6 +80,9 @@ def test_tokens_cost_what_the_recorded_endpoint_asks() -> None:
     priced = replace(TWO, frozen=replace(TWO.frozen, encoder=encoder))
     found = look(Report("articles", 2, "w", NOW, tokens=3_000_000), committed={}, of=priced)
     assert found.cost == pytest.approx(1.5)
+    assert look(committed={}, of=priced).cost == 0.0
+    uncounted = Report("articles", 2, "an older release", NOW, embedded=40)
+    assert look(uncounted, committed={}, of=priced).cost is None
 
 
 def test_who_answers_is_what_the_alias_was_moved_to() -> None:
