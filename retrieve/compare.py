@@ -56,7 +56,8 @@ class Found:
     query: str
     live: tuple[str, ...]
     candidate: tuple[str, ...]
-    overlap: float
+    overlap: float | None
+    """None where neither found anything."""
     live_recall: float | None
     candidate_recall: float | None
 
@@ -76,7 +77,7 @@ class Comparison:
     """The result.
 
     `missing`: in the live one only; `extra`: in the candidate only; `different`: in both, of other
-    versions of the row. `overlap` is the mean over all questions, None without any.
+    versions of the row. `overlap` is the mean over the questions that found something, None without any.
     """
 
     document: str
@@ -185,10 +186,10 @@ def judged(
     return None if behind.version >= wanted.version else "on its way"
 
 
-def overlap(one: Sequence[str], other: Sequence[str]) -> float:
-    """The share of documents that both found; two that found nothing agree."""
+def overlap(one: Sequence[str], other: Sequence[str]) -> float | None:
+    """The share of documents that both found; None where neither found any, which says nothing of either."""
     most = max(len(one), len(other))
-    return 1.0 if most == 0 else len({*one} & {*other}) / most
+    return len({*one} & {*other}) / most if most else None
 
 
 def recall(found: Sequence[str], expected: Sequence[str], k: int) -> float | None:

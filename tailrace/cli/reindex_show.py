@@ -148,14 +148,15 @@ def comparison(found: Comparison, refused: Sequence[str]) -> str:
     for name, what in (("missing", found.missing), ("extra", found.extra), ("different", found.different)):
         lines.append(f"{name:<10}{_difference(what)}")
     if found.questions:
-        lines.append(
-            f"overlap@{found.top_k} {_ratio(found.overlap)} over {len(found.questions)} saved questions"
-        )
+        shares = [(asked.overlap, asked.query[:70]) for asked in found.questions if asked.overlap is not None]
+        lines.append(f"overlap@{found.top_k} {_ratio(found.overlap)} over {len(shares)} saved questions")
         lines += [
-            f"  {asked.overlap:.2f}  {asked.query[:70]}"
-            for asked in sorted(found.questions, key=lambda asked: asked.overlap)[:5]
-            if asked.overlap < 1
+            f"  {shared:.2f}  {query}"
+            for shared, query in sorted(shares, key=lambda one: one[0])[:5]
+            if shared < 1
         ]
+        if silent := [asked.query for asked in found.questions if asked.overlap is None]:
+            lines.append(f"  neither finds anything: {'; '.join(query[:70] for query in silent[:5])}")
     else:
         lines.append("no saved questions: see reindex.queries")
     lines += ["", *(f"gate: {why}" for why in refused)] if refused else ["", "gate: passed"]
