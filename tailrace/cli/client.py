@@ -66,5 +66,8 @@ def _refused(url: str, path: str, response: httpx2.Response) -> TailraceError:
         said = response.json().get("detail") or response.text
     except ValueError:
         said = response.text[:500]
-    kind = TransientError if response.status_code >= 500 else PermanentError  # noqa: PLR2004 - HTTP's own
-    return kind(f"{url}{path}: HTTP {response.status_code}: {said}")
+    message = f"{url}{path}: HTTP {response.status_code}: {said}"
+    if response.status_code < 500:  # noqa: PLR2004 - HTTP's own
+        return PermanentError(message)
+    after = response.headers.get("retry-after", "")
+    return TransientError(message, retry_after=float(after) if after.isdecimal() else None)

@@ -122,14 +122,24 @@ def compare(
     number: Annotated[int | None, typer.Option("--number", help="The newest one by default.")] = None,
     config: Config = DEFAULT_CONFIG,
     url: Url = None,
+    timeout: Timeout = 60.0,
     as_json: Json = False,
 ) -> None:
     """What answers beside the new generation: documents, saved questions, times. Exit 3 if the gate fails."""
+    import time
+
+    from core.errors import TransientError
     from tailrace.cli.reindex_show import comparison
+    from tailrace.cli.reindex_wait import asked_again
     from tailrace.configuration import load
 
     settings = load(config).settings
-    found = _compared(settings, document, number, url, config)
+    until, found = time.monotonic() + timeout, None
+    while found is None:
+        try:
+            found = _compared(settings, document, number, url, config)
+        except TransientError as error:
+            time.sleep(asked_again(error, until))
     refused = _gate(settings, found)
     if as_json:
         put_json({**_plain(found), "passed": not refused, "why": refused})
@@ -150,7 +160,10 @@ def promote(
 ) -> None:
     """Let the new generation answer: compare, wait until it is level, switch. Exit 3 if the gate fails."""
     import asyncio
+    import time
 
+    from core.errors import TransientError
+    from tailrace.cli.reindex_wait import asked_again
     from tailrace.reindex import decide
 
     async def body(control: "Control", settings: "Settings") -> None:
@@ -161,7 +174,12 @@ def promote(
             raise ValueError("a candidate that is not recorded")
         if not force:
             await control.drained(candidate, timeout)
-            found = await asyncio.to_thread(_compared, settings, document, pointer.live, url, config)
+            until, found = time.monotonic() + timeout, None
+            while found is None:
+                try:
+                    found = await asyncio.to_thread(_compared, settings, document, pointer.live, url, config)
+                except TransientError as error:
+                    await asyncio.sleep(asked_again(error, until))
             refused = _gate(settings, found)
             for why in refused:
                 say(f"gate: {why}")

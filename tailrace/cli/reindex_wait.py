@@ -127,6 +127,18 @@ def ask_comparison(
     raise TransientError(f"{url}{path}: the comparison ended without a result: ask again")
 
 
+def asked_again(error: TransientError, until: float) -> float:
+    """Seconds after which the service may be asked again, which it said itself, and nobody waits in vain.
+
+    Raises the error where it did not say so, and past `until` (monotonic).
+    """
+    left = until - monotonic()
+    if error.retry_after is None or left <= 0:
+        raise error
+    say(f"{error}: waiting up to {left:.0f} s for it")
+    return min(error.retry_after, left)
+
+
 @contextmanager
 def bar() -> Iterator[Shown]:
     """On stderr; without a terminal a line every LINE_SECONDS, and none for what is done before."""

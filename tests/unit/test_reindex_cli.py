@@ -118,11 +118,18 @@ RESULT: dict[str, Any] = {
 
 class Handler(BaseHTTPRequestHandler):
     lines: tuple[dict[str, Any], ...] = ()
+    busy: int
     asked: list[Any]
 
     def do_POST(self) -> None:
         length = int(self.headers["content-length"])
         type(self).asked.append((self.path, json.loads(self.rfile.read(length))))
+        if len(self.asked) <= self.busy:
+            self.send_response(503)
+            self.send_header("retry-after", "1")
+            self.end_headers()
+            self.wfile.write(b'{"detail": "another comparison is running"}')
+            return
         self.send_response(200)
         self.send_header("content-type", "application/x-ndjson")
         self.end_headers()
@@ -134,10 +141,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def service(*lines: dict[str, Any]) -> Iterator[tuple[str, list[Any]]]:
-    """A query service that answers every comparison with these lines."""
+def service(*lines: dict[str, Any], busy: int = 0) -> Iterator[tuple[str, list[Any]]]:
+    """A query service that answers every comparison with these lines, but for the first so many."""
     asked: list[Any] = []
-    handler = type("Mine", (Handler,), {"lines": lines, "asked": asked})
+    handler = type("Mine", (Handler,), {"lines": lines, "asked": asked, "busy": busy})
     server = HTTPServer(("127.0.0.1", 0), handler)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -204,6 +211,31 @@ def test_a_passed_gate_is_exit_0(folder: Path) -> None:
         done = tailrace(folder, "compare", "articles", "--url", url)
     assert done.returncode == 0
     assert done.stdout.endswith("gate: passed\n")
+
+
+def test_another_comparison_is_waited_for_as_long_as_the_service_says_and_no_longer(folder: Path) -> None:
+    with service({"result": RESULT}, busy=1) as (url, asked):
+        done = tailrace(folder, "compare", "articles", "--url", url)
+        assert (done.returncode, len(asked)) == (3, 2), done.stderr
+        assert "another comparison is running: waiting up to 60 s for it" in done.stderr
+    with service({"result": RESULT}, busy=9) as (url, asked):
+        done = tailrace(folder, "compare", "articles", "--url", url, "--timeout", "0.1")
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "another comparison is running" in done.stderr
+        assert len(asked) == 2
+
+
+def test_questions_that_neither_answers_measure_nothing(folder: Path) -> None:
+    config = folder / "tailrace.yaml"
+    config.write_text(config.read_text().replace("min_recall: 0.9", "min_overlap: 0.5"))
+    nothing = {"live": [], "candidate": [], "overlap": None, "live_recall": None, "candidate_recall": None}
+    silent = [{"query": "Any tents?", **nothing}]
+    good = {**RESULT, "missing": {"count": 0, "keys": []}, "questions": silent, "overlap": None}
+    with service({"result": good}) as (url, _):
+        done = tailrace(folder, "compare", "articles", "--url", url)
+    assert done.returncode == 3
+    assert "overlap@10 - over 0 saved questions\n  neither finds anything: Any tents?\n" in done.stdout
+    assert "gate: min_overlap is 0.5, and no saved question in queries measures it" in done.stdout
 
 
 def test_a_comparison_that_breaks_off_is_exit_1(folder: Path) -> None:
