@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Self, TypeVar
 
 from core.clock import Clock, SystemClock
+from core.consumer import away
 from core.errors import ConfigurationError, TransientError
 from core.keys import TableId
 from core.settings import KafkaLog, Settings
@@ -25,6 +26,9 @@ from tailrace.reindex.progress import CAUGHT_UP_SECONDS, Progress, progress
 V = TypeVar("V")
 
 DRAIN_STEP_SECONDS: Final = 0.25
+
+RECORDED_SECONDS: Final = 30.0
+"""For what was written to be read: a broker that has taken a record hands it out at once."""
 
 SETTLING_SECONDS: Final = 0.5
 """So long a wish that came second may stand before its command has taken it back."""
@@ -258,15 +262,34 @@ class Control:
         """On return the registry has all that stands in its topic now."""
         topic = generations_topic(self._settings.app)
         bounds = await asyncio.to_thread(self._admin.bounds, [topic])
-        while self._tail.position < bounds[topic, 0].end:
-            await self._tail.changed(DRAIN_STEP_SECONDS)
+        await self._read(bounds[topic, 0].end)
 
     async def _write(self, records: Sequence[Record]) -> list[int]:
-        """Recorded on return, and read up to there; their offsets."""
-        offsets = await self._writer.write([encode_record(one) for one in records])
-        while offsets and self._tail.position <= offsets[-1]:
-            await self._tail.changed(DRAIN_STEP_SECONDS)
+        """Recorded on return, and read up to there; their offsets.
+
+        A broker that goes away may have taken them: TransientError says so.
+        """
+        try:
+            offsets = await self._writer.write([encode_record(one) for one in records])
+            await self._read(max(offsets, default=-1) + 1)
+        except TransientError as error:
+            raise TransientError(
+                f"{error}. What this command has wished for may stand all the same: as soon as Kafka answers,"
+                " `tailrace reindex ls` shows what is to answer and what runs"
+            ) from error
         return offsets
+
+    async def _read(self, end: int) -> None:
+        """Until the registry knows of all before `end`. TransientError past RECORDED_SECONDS."""
+        deadline = self._clock.monotonic() + RECORDED_SECONDS
+        while self._tail.position < end:
+            if self._clock.monotonic() > deadline:
+                raise away(
+                    self._brokers,
+                    [generations_topic(self._settings.app)],
+                    f"what stands there could not be read within {RECORDED_SECONDS:.0f} s",
+                )
+            await self._tail.changed(DRAIN_STEP_SECONDS)
 
 
 def _of(topic: str, found: Mapping[tuple[str, int], V]) -> dict[int, V]:

@@ -269,6 +269,55 @@ def test_a_drop_of_what_is_wished_for_meanwhile_says_what_answers() -> None:
     in_log(test)
 
 
+class Failing:
+    """A writer whose broker is away from the given write on, once it has appended it or before."""
+
+    def __init__(self, writer: RegistryWriter, at: int, *, appended: bool) -> None:
+        self._writer, self._left, self._appended = writer, at, appended
+
+    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+        self._left -= 1
+        offsets = await self._writer.write(records) if self._left > 0 or self._appended else []
+        if self._left <= 0:
+            raise TransientError("no broker answers")
+        return offsets
+
+    async def stop(self) -> None:
+        await self._writer.stop()
+
+
+@pytest.mark.parametrize(("at", "appended"), [(1, True), (2, False)])
+def test_where_kafka_goes_away_the_wish_is_said_to_stand_perhaps(at: int, appended: bool) -> None:
+    """Once it was appended, or as it was to be taken back."""
+
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        async with Control(settings(brokers)) as control:
+            control._writer = Failing(control._writer, at, appended=appended)  # type: ignore[assignment]
+            with pytest.raises(TransientError, match=r"no broker.* may stand all the same.*reindex ls"):
+                await control.move(Pointer("articles", 2, 1, 5), 0.2)
+        async with Control(settings(brokers)) as control:
+            assert control.registry.pointers["articles"].live == 2
+
+    in_log(test)
+
+
+def test_a_record_that_cannot_be_read_back_is_not_waited_for_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tailrace.reindex.control.RECORDED_SECONDS", 0.2)
+
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        async with Control(settings(brokers)) as control:
+            assert control._tail._task is not None
+            control._tail._task.cancel()
+            with pytest.raises(TransientError, match=r"may stand all the same.*reindex ls"):
+                await control.move(Pointer("articles", 2, 1, 5), 20.0)
+
+    in_log(test)
+
+
 def test_a_superseded_promotion_leaves_the_other_wish_alone() -> None:
     async def test(brokers: list[str]) -> None:
         await record(brokers, replace(FIRST, number=2), replace(FIRST, number=3))

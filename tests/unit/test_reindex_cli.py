@@ -228,8 +228,8 @@ def test_another_comparison_is_waited_for_as_long_as_the_service_says_and_no_lon
 def test_questions_that_neither_answers_measure_nothing(folder: Path) -> None:
     config = folder / "tailrace.yaml"
     config.write_text(config.read_text().replace("min_recall: 0.9", "min_overlap: 0.5"))
-    nothing = {"live": [], "candidate": [], "overlap": None, "live_recall": None, "candidate_recall": None}
-    silent = [{"query": "Any tents?", **nothing}]
+    nothing: dict[str, Any] = {"live": [], "candidate": [], "overlap": None}
+    silent = [{"query": "Any tents?", **nothing, "live_recall": None, "candidate_recall": None}]
     good = {**RESULT, "missing": {"count": 0, "keys": []}, "questions": silent, "overlap": None}
     with service({"result": good}) as (url, _):
         done = tailrace(folder, "compare", "articles", "--url", url)
