@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 DIFFERS, INTERRUPTED = 3, 130
 Document = Annotated[str, typer.Argument(help="As `documents` in the configuration names it.")]
-Timeout = Annotated[float, typer.Option("--timeout", help="Seconds to wait at most, for each step.")]
+Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most, for each step.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -326,6 +326,8 @@ def _strays(url: str | None, config: Path) -> list[str]:
     from tailrace.cli.client import call, service_url
 
     try:
-        return list(call(service_url(url, config), "GET", "/v1/generations", timeout=5.0)["strays"])
+        found = call(service_url(url, config), "GET", "/v1/generations", timeout=5.0)
     except TailraceError:
         return []
+    strays = found.get("strays") if isinstance(found, dict) else None
+    return strays if isinstance(strays, list) else []  # else another program answers there

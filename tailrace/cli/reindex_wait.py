@@ -10,13 +10,13 @@ from time import monotonic
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from core.errors import TransientError
 from ingest.generations import Generation
 from retrieve.compare import Comparison
 from tailrace.cli import reindex_show as show
-from tailrace.cli.client import call_lines
+from tailrace.cli.client import call_lines, stranger
 from tailrace.cli.output import clear, put, put_json, say
 from tailrace.reindex.control import Control
 from tailrace.reindex.decide import answering
@@ -121,9 +121,12 @@ def ask_comparison(
     path = f"/v1/generations/{quote(document, safe='')}/compare"
     with bar() as shown:
         for line in call_lines(url, path, body):
-            if "result" in line:
-                return _COMPARISON.validate_python(line["result"])
-            shown(show.step(line["step"]), line["step"]["done"], line["step"]["total"])
+            try:
+                if "result" in line:
+                    return _COMPARISON.validate_python(line["result"])
+                shown(show.step(line["step"]), line["step"]["done"], line["step"]["total"])
+            except (ValidationError, LookupError, TypeError) as error:
+                raise stranger(url, path) from error
     raise TransientError(f"{url}{path}: the comparison ended without a result: ask again")
 
 

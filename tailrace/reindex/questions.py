@@ -68,7 +68,11 @@ def _read(file: Path, documents: Sequence[str]) -> Iterator[Saved]:
         node, entries = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # a day that does not exist; no end of brackets
         raise ConfigurationError(f"{file} is no YAML: {error}") from error
     if entries is None:
         return

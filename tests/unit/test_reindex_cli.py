@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tailrace.cli import run
+from tailrace.cli.reindex import _strays
 
 CONFIG = """
 app: shop
@@ -117,7 +118,7 @@ RESULT: dict[str, Any] = {
 
 
 class Handler(BaseHTTPRequestHandler):
-    lines: tuple[dict[str, Any], ...] = ()
+    lines: tuple[Any, ...] = ()
     busy: int
     asked: list[Any]
 
@@ -141,11 +142,11 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def service(*lines: dict[str, Any], busy: int = 0) -> Iterator[tuple[str, list[Any]]]:
+def service(*lines: Any, busy: int = 0, handler: type[Handler] = Handler) -> Iterator[tuple[str, list[Any]]]:
     """A query service that answers every comparison with these lines, but for the first so many."""
     asked: list[Any] = []
-    handler = type("Mine", (Handler,), {"lines": lines, "asked": asked, "busy": busy})
-    server = HTTPServer(("127.0.0.1", 0), handler)
+    mine = type("Mine", (handler,), {"lines": lines, "asked": asked, "busy": busy})
+    server = HTTPServer(("127.0.0.1", 0), mine)
     thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -258,6 +259,49 @@ def test_a_service_that_is_down_and_a_wrong_question_file(folder: Path) -> None:
     done = tailrace(folder, "compare", "articles", "--url", "http://127.0.0.1:9")
     assert done.returncode == 2
     assert "bad.yaml:1: question 1: query is missing" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (5, "no answer of a query service"),
+        ({"step": {"what": "other"}}, "no answer of a query service"),
+        ({"result": {**RESULT, "live": 7}}, "no answer of a query service"),
+        ({"error": "busy"}, "compare: busy"),
+    ],
+)
+def test_an_answer_of_something_else_is_said_to_be_one(line: Any, said: str, folder: Path) -> None:
+    with service(line) as (url, _):
+        done = tailrace(folder, "compare", "articles", "--url", url)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("url", ["foo", "http://[::1", "http://a..b", "ftp://x"])
+def test_an_address_that_is_none_is_refused(url: str, folder: Path) -> None:
+    done = tailrace(folder, "compare", "articles", "--url", url)
+    assert done.returncode == 2
+    assert f"{url} is no address of a query service: write http://host:port" in done.stderr
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[1]", b'{"strays": 5}'])
+def test_another_program_at_the_service_s_address_knows_of_no_strays(body: bytes, folder: Path) -> None:
+    class Other(Handler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+    with service(handler=Other) as (url, _):
+        assert _strays(url, folder / "tailrace.yaml") == []
+
+
+@pytest.mark.parametrize("seconds", ["-1", "nan"])
+@pytest.mark.parametrize("command", ["compare", "promote", "rollback"])
+def test_a_limit_that_is_none_is_refused(command: str, seconds: str, folder: Path) -> None:
+    done = tailrace(folder, command, "articles", "--timeout", seconds)
+    assert done.returncode == 2
+    assert "--timeout" in done.stderr
 
 
 def test_a_broker_that_is_away_is_exit_1(tmp_path: Path) -> None:

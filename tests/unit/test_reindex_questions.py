@@ -39,6 +39,8 @@ def test_no_folder_is_no_questions(tmp_path: Path) -> None:
         ("- query: a\n  document: pages\n", "no document 'pages': write one of articles, products"),
         ("- query: a\n  expected: [{}]\n", "question 1: expected.0"),
         ("- query: [\n", "is no YAML"),
+        ("- query: 2026-13-45\n", "is no YAML: month must be"),
+        ("- query: " + "[" * 5000, "is no YAML"),
     ],
 )
 def test_mistakes_name_file_line_and_entry(text: str, said: str, tmp_path: Path) -> None:
