@@ -133,6 +133,7 @@ class Counting:
         """The sample with what follows its windows, and the records of a batch."""
         usual = self._settings.ingest.index_batch_records
         sample, batch = read.sample, 1
+        until = time.monotonic() + LATER_SECONDS
         for _ in range(BATCH_LOOKS):
             before, wide = batch, _of_one(batch, read.bounds)
             batch = usual
@@ -142,20 +143,23 @@ class Counting:
                 batch = min(max(fitting, LEAST_BATCH, before), MOST_BATCHES * usual)
             if batch == before:
                 break
-            sample = replace(sample, later=await self._later(read, _of_one(batch, read.bounds)))
+            later = await self._later(read, _of_one(batch, read.bounds), until)
+            sample = replace(sample, later=[*sample.later, *later])
         return sample, batch
 
-    async def _later(self, read: Read, batch: int) -> list[Later]:
-        """What follows the windows that were cut, as far as a batch reaches that begins in them."""
+    async def _later(self, read: Read, batch: int, until: float) -> list[Later]:
+        """What follows the windows that were cut, as far as a batch reaches that begins in them.
+
+        Of fewer windows past `until` (monotonic).
+        """
         wanted: list[Window] = []
         for one in read.windows[: read.sample.cut]:
             end = min(one.end + batch - 1, read.bounds[one.partition][1])
             if end > one.end:
                 wanted.append(Window(one.partition, one.end, end))
         found: list[Later] = []
-        began = time.monotonic()
         for at in range(0, len(wanted), TOGETHER):
-            if time.monotonic() - began > LATER_SECONDS:
+            if time.monotonic() > until:
                 break
             for records in await self._log.read(wanted[at : at + TOGETHER]):
                 found += [
