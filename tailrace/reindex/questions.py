@@ -32,7 +32,7 @@ def _texts(value: Any) -> Any:
 class _Entry(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    query: Annotated[str, Field(min_length=1, max_length=20_000)]
+    query: Annotated[str, Field(min_length=1, max_length=20_000, pattern=r"\S")]
     documents: Annotated[list[str], BeforeValidator(_listed), Field(alias="document", min_length=1)] = []
     expected: Annotated[list[str], BeforeValidator(_texts)] = []
 
@@ -58,8 +58,14 @@ def read_questions(path: Path, documents: Sequence[str]) -> list[Saved]:
 
 
 def asked_of(questions: Sequence[Saved], document: str) -> list[Saved]:
-    """Those that concern this document."""
-    return [one for one in questions if not one.documents or document in one.documents]
+    """Those that concern this document. ConfigurationError for more than MOST_QUESTIONS."""
+    found = [one for one in questions if not one.documents or document in one.documents]
+    if len(found) > MOST_QUESTIONS:
+        raise ConfigurationError(
+            f"{found[MOST_QUESTIONS].where}: {len(found)} questions concern {document}, and at most"
+            f" {MOST_QUESTIONS} are compared in one go: leave some out"
+        )
+    return found
 
 
 def _read(file: Path, documents: Sequence[str]) -> Iterator[Saved]:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import ConfigurationError
-from tailrace.reindex.questions import asked_of, read_questions
+from tailrace.reindex.questions import MOST_QUESTIONS, asked_of, read_questions
 
 DOCUMENTS = ["articles", "products"]
 
@@ -28,6 +28,14 @@ def test_no_folder_is_no_questions(tmp_path: Path) -> None:
     assert read_questions(tmp_path / "queries", DOCUMENTS) == []
 
 
+def test_more_than_the_service_takes_are_refused_with_their_place(tmp_path: Path) -> None:
+    (tmp_path / "q.yaml").write_text("- {query: a, document: articles}\n" * MOST_QUESTIONS + "- query: b\n")
+    found = read_questions(tmp_path, DOCUMENTS)
+    assert [one.query for one in asked_of(found, "products")] == ["b"]
+    with pytest.raises(ConfigurationError, match=r"q\.yaml:501: 501 questions concern articles"):
+        asked_of(found, "articles")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -39,6 +47,7 @@ def test_no_folder_is_no_questions(tmp_path: Path) -> None:
         ("- query: a\n  document: pages\n", "no document 'pages': write one of articles, products"),
         ("- query: a\n  expected: [{}]\n", "question 1: expected.0"),
         ("- query: [\n", "is no YAML"),
+        ("- query: ' '\n", "q.yaml:1: question 1: query: "),
         ("- query: 2026-13-45\n", "is no YAML: month must be"),
         ("- query: " + "[" * 5000, "is no YAML"),
     ],
