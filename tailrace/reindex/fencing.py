@@ -5,14 +5,18 @@ stands if no other one for its document came in between. So every reader finds t
 came second knows what to put back: never what somebody else takes back too.
 
 Records of workers and of older releases do not say what they were decided on, and stand. What is put back
-says what its original says, or 0, and so does not stand itself: its original does.
+says PUT_BACK, and does not stand itself: its original does, unless compaction has taken that.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from ingest.generations import Generation, Pointer, dropped, encode_record
 from ingest.registry import Wish
+
+PUT_BACK: Final = -1
+"""What it was decided on: nothing came before that."""
 
 
 def standing(wishes: Sequence[Wish]) -> list[Wish]:
@@ -36,11 +40,12 @@ def put_back(wishes: Sequence[Wish], offset: int) -> Generation | Pointer | None
     same = [(at, wish) for at, wish in wishes if encode_record(wish)[0] == key]
     gone = [wish for _, wish in same if isinstance(wish, Generation) and wish.status == "dropped"]
     stand = [wish for _, wish in standing(wishes) if encode_record(wish)[0] == key]
-    earlier = [wish for at, wish in same if at < offset]  # of what stood, compaction may leave a copy
-    for found in (gone, stand, earlier):
-        if found:
-            wanted = replace(found[-1], decided=found[-1].decided or 0)
-            return None if wanted == same[-1][1] else wanted
-    if isinstance(record, Generation):
-        return dropped(record)
-    return Pointer(record.document, record.previous or 0, None, record.at)
+    copies = [wish for at, wish in same if at < offset and wish.decided == PUT_BACK]
+    found = gone or stand or copies
+    if found:
+        wanted = replace(found[-1], decided=PUT_BACK)
+    elif isinstance(record, Generation):
+        wanted = dropped(record)
+    else:
+        wanted = Pointer(record.document, record.previous or 0, None, record.at, decided=PUT_BACK)
+    return None if wanted == same[-1][1] else wanted
