@@ -101,7 +101,7 @@ class StateEntry:
 
     rows: Rows
     freshness: Freshness
-    """Of the rows: of the view's source alone, whatever an index has covered."""
+    """Of the view's source: of its documents too, so that no later answer is as of an earlier position."""
 
 
 @dataclass(frozen=True, slots=True)

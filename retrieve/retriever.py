@@ -184,9 +184,12 @@ class Retriever:
         self.view.view(view).check(key, scope, claims)
         self.view.check_ready()
         sources = self.freshness.sources_of((), [view])
-        covered = self.freshness.view_coverage(sources)  # before the rows, and no await until they are read
+        documents = [
+            one for one in self._recipes.documents() if {*self.freshness.sources_of([one], ())} & {*sources}
+        ]
+        captured = await self.freshness.capture(sources, documents)  # and no await until the rows are read
         rows = self.view.entry(view, key, scope, claims)
-        return StateEntry(rows, self.freshness.freshness(sources, Captured(covered, {})))
+        return StateEntry(rows, self.freshness.freshness(sources, captured))
 
     async def _search(
         self, search: Search, question: Question
