@@ -2,12 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import requests
 import responses
+import stamina
 
 from connectors.preset import POSTGRES_CLASS, postgres_config
 
@@ -60,9 +62,16 @@ class Cluster:
 
     writes: list[str] = field(default_factory=list)
 
-    def serve(self, mock: responses.RequestsMock) -> None:
-        for method in ("GET", "PUT", "POST", "PATCH", "DELETE"):
-            mock.add_callback(method, re.compile(f"^{re.escape(URL)}/.*"), callback=self._answer)
+    @contextmanager
+    def served(self, attempts: int = 3) -> Iterator[Self]:
+        """At URL. A call is tried so often, without waiting in between."""
+        with (
+            responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
+            stamina.set_testing(True, attempts=attempts),
+        ):
+            for method in ("GET", "PUT", "POST", "PATCH", "DELETE"):
+                mock.add_callback(method, re.compile(f"^{re.escape(URL)}/.*"), callback=self._answer)
+            yield self
 
     def _answer(self, request: requests.PreparedRequest) -> Answer:
         self.asked += 1

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import responses
-import stamina
 import yaml
 
 from connectors.diff import OWNER_KEY
@@ -41,11 +39,7 @@ class Done:
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     made = Cluster()
-    with (
-        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
-        stamina.set_testing(True, attempts=2),
-    ):
-        made.serve(mock)
+    with made.served(attempts=2):
         yield made
 
 

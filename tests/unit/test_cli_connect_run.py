@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import responses
-import stamina
 import typer
 import yaml
 
@@ -33,11 +31,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     made = Cluster()
     for name, state in (("runs", "RUNNING"), ("waits", "PAUSED"), ("rests", "STOPPED")):
         made.connectors[name] = Running({OWNER_KEY: "trial"}, state)
-    with (
-        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
-        stamina.set_testing(True, attempts=2),
-    ):
-        made.serve(mock)
+    with made.served(attempts=2):
         yield made
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import responses
-import stamina
 
 from connectors.apply import Outcome, apply
 from connectors.deploy import deploy
@@ -32,11 +30,7 @@ class Clock:
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     made = Cluster()
-    with (
-        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
-        stamina.set_testing(True, attempts=3),
-    ):
-        made.serve(mock)
+    with made.served(attempts=3):
         yield made
 
 

@@ -4,8 +4,6 @@ import json
 from collections.abc import Iterator
 
 import pytest
-import responses
-import stamina
 
 from connectors.offsets import parse_offsets, reset_offsets, set_offsets
 from connectors.rest import ConnectClient
@@ -29,11 +27,7 @@ OTHER = {"partition": {"server": "shop"}, "offset": {"lsn": 3}}
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     made = Cluster({"shop": Running(shop_config())})
-    with (
-        responses.RequestsMock(assert_all_requests_are_fired=False) as mock,
-        stamina.set_testing(True, attempts=3),
-    ):
-        made.serve(mock)
+    with made.served(attempts=3):
         yield made
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-import responses
 
 from connectors import removal
 from connectors.live import LiveConnector
@@ -36,8 +35,7 @@ def cluster() -> Iterator[Cluster]:
         signal_table="shop.debezium_signal",
     )
     made = Cluster({"shop": Running(config, topics=TOPICS)})
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        made.serve(mock)
+    with made.served():
         yield made
 
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-import responses
 
 from connectors.checks import Check
 from core.settings import Settings
@@ -32,8 +31,7 @@ def settings(connector: str, url: str = URL, **source: str) -> Settings:
 
 
 def examined(cluster: Cluster, connector: str) -> dict[str, Check]:
-    with responses.RequestsMock(assert_all_requests_are_fired=False) as mock:
-        cluster.serve(mock)
+    with cluster.served():
         return {check.name: check for check in examine(settings(connector))}
 
 
