@@ -9,6 +9,8 @@ import yaml
 from connectors.preset import MARIADB_CLASS, NEVER_ACCEPTED, violations
 from connectors.spec import read_spec, read_specs, spec_of
 from core.errors import ConfigurationError
+from tests.unit.attack_forms import FORMS
+from tests.unit.attack_statements import STATEMENTS
 from tests.unit.connect_world import CANARY, shop_config
 
 BEAT = "INSERT INTO public.debezium_heartbeat (name, beat) VALUES ('a', now())"
@@ -248,9 +250,16 @@ def test_an_attack_is_refused_and_no_reason_waives_it(attack: str) -> None:
     assert CANARY not in " ".join(map(str, found))
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_refused_in_a_file_of_connects_own_form(attack: str, tmp_path: Path) -> None:
-    rule, changed = ATTACKS[attack]
+EVERY_ATTACK = [*ATTACKS.items(), *FORMS.items(), *STATEMENTS.items()]
+
+
+@pytest.mark.parametrize(
+    "attack", [attack for _, attack in EVERY_ATTACK], ids=[name for name, _ in EVERY_ATTACK]
+)
+def test_an_attack_is_refused_in_a_file_of_connects_own_form(
+    attack: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    rule, changed = attack
     file = tmp_path / "attack.json"
     file.write_text(json.dumps({"name": "shop", "config": {**shop_config(), **changed}}))
     assert rule in {violation.rule for violation in read_spec(file).violations()}

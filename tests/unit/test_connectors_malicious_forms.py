@@ -1,8 +1,5 @@
 """More ways to attack the Connect worker: by the form of URLs, references, statements and nested keys."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from connectors.preset import (
@@ -13,7 +10,6 @@ from connectors.preset import (
     SQLSERVER_CLASS,
     violations,
 )
-from connectors.spec import read_spec
 from tests.unit.attack_forms import FORMS, mongo
 from tests.unit.attack_statements import STATEMENTS, beat, initial, override
 from tests.unit.connect_world import shop_config
@@ -32,14 +28,6 @@ def test_an_attack_is_refused_and_no_reason_waives_it(attack: str) -> None:
     found = violations(config, {*NEVER_ACCEPTED, rule})
     about = {(violation.rule, violation.key) for violation in found}
     assert {(rule, key) for key in changed} & about, attack
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_an_attack_is_refused_in_a_file_of_connects_own_form(attack: str, tmp_path: Path) -> None:
-    rule, changed = ATTACKS[attack]
-    file = tmp_path / "attack.json"
-    file.write_text(json.dumps({"name": "shop", "config": {**shop_config(), **changed}}))
-    assert rule in {violation.rule for violation in read_spec(file).violations()}
 
 
 @pytest.mark.parametrize(
