@@ -49,7 +49,13 @@ class Broker(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        wait_until(self._answers, timeout_s=timeout_s, what="the broker", failed=lambda: self.ended(self.log))
+        wait_until(
+            self._answers,
+            timeout_s=timeout_s,
+            what="the broker",
+            failed=lambda: self.ended(self.log),
+            log=self.log,
+        )
 
     def _answers(self) -> bool:
         if not ports.is_open(self._settings.ports.kafka):
@@ -95,7 +101,13 @@ class Connect(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        wait_until(self._answers, timeout_s=timeout_s, what="Connect", failed=lambda: self.ended(self.log))
+        wait_until(
+            self._answers,
+            timeout_s=timeout_s,
+            what="Connect",
+            failed=lambda: self.ended(self.log),
+            log=self.log,
+        )
 
     def has_mariadb(self) -> bool:
         """Whether it was started with MariaDB's connector among its plugins."""

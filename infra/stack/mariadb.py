@@ -94,7 +94,13 @@ class MariaDb(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        wait_until(self._answers, timeout_s=timeout_s, what="mariadb", failed=lambda: self.ended(self.log))
+        wait_until(
+            self._answers,
+            timeout_s=timeout_s,
+            what="mariadb",
+            failed=lambda: self.ended(self.log),
+            log=self.log,
+        )
 
     def _answers(self) -> bool:
         if not self.is_running():

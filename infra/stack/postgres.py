@@ -76,7 +76,7 @@ class Postgres(Process):
                 return None
             return reason
 
-        wait_until(self._answers, timeout_s=timeout_s, what="postgres", failed=failed)
+        wait_until(self._answers, timeout_s=timeout_s, what="postgres", failed=failed, log=self.log)
 
     def _answers(self) -> bool:
         if not self.is_running():

@@ -148,15 +148,24 @@ def identity(pid: int) -> str | None:
 
 
 def wait_until(
-    done: Callable[[], bool], *, timeout_s: float, what: str, failed: Callable[[], str | None] = lambda: None
+    done: Callable[[], bool],
+    *,
+    timeout_s: float,
+    what: str,
+    failed: Callable[[], str | None] = lambda: None,
+    log: Path | None = None,
 ) -> None:
-    """Look until it is so. Raises TransientError after `timeout_s`, or at once with what `failed` says."""
+    """Look until it is so. Raises TransientError after `timeout_s`, or at once with what `failed` says.
+
+    `log`: of whoever is waited for; its end is in the message.
+    """
     deadline = time.monotonic() + timeout_s
     while not done():
         if (reason := failed()) is not None:
             raise TransientError(reason)
         if time.monotonic() > deadline:
-            raise TransientError(f"waited {timeout_s:.0f} s for {what}")
+            said = f"; the end of {log}:\n{tail(log)}" if log else ""
+            raise TransientError(f"waited {timeout_s:.0f} s for {what}{said}")
         time.sleep(0.05)
 
 

@@ -38,6 +38,7 @@ class Tailrace(Process):
             timeout_s=timeout_s,
             what=f"{self.url}/health/ready",
             failed=lambda: self.ended(self.log),
+            log=self.log,
         )
 
     def _answers(self) -> bool:

@@ -227,6 +227,7 @@ class Stack:
                 timeout_s=120.0,
                 what=f"the first snapshot of {spec.name}",
                 failed=lambda: _failure(client.status(spec.name)),
+                log=self.connect.log,
             )
         # Connect of a second start finds its connector again by itself: that is no change.
         return [] if known == wanted else [f"deployed the connector {spec.name}"]

@@ -236,6 +236,13 @@ def test_waiting_ends_at_once_when_it_cannot_succeed() -> None:
         wait_until(lambda: False, timeout_s=0, what="it")
 
 
+def test_what_does_not_come_up_in_time_says_what_it_logged(tmp_path: Path) -> None:
+    log = tmp_path / "broker.log"
+    log.write_text("bound\nno route to itself\n", encoding="utf-8")
+    with pytest.raises(TransientError, match=rf"0 s for it; the end of {log}:\nbound\nno route to itself"):
+        wait_until(lambda: False, timeout_s=0, what="it", log=log)
+
+
 def test_one_entry_leaves_the_jar_and_the_rest_stays(tmp_path: Path) -> None:
     jar = tmp_path / "a.jar"
     with zipfile.ZipFile(jar, "w") as made:
