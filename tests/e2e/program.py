@@ -32,7 +32,7 @@ class Program(Process):
         return f"{self.name}: {'running' if self.is_running() else 'ended'}\n{tail(self.log)}"
 
 
-def tailrace(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def tailrace(config: Path, *arguments: str, within_s: float = 120) -> subprocess.CompletedProcess[str]:
     """The command line, from outside, to its end."""
     return subprocess.run(
         [sys.executable, "-m", "tailrace", *arguments, "--config", str(config)],
@@ -40,5 +40,5 @@ def tailrace(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         text=True,
         check=False,
         cwd=REPOSITORY,
-        timeout=120,
+        timeout=within_s,
     )

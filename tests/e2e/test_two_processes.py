@@ -37,7 +37,7 @@ from tests.e2e.support import (
     wait_arrived,
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,8 @@ def test_two_workers_share_the_tables_and_a_reindex_while_each_is_killed(world: 
     candidate = index_group(stack.settings.app, "articles", 2)
 
     def reindex(*arguments: str) -> None:
-        done = tailrace(config, "reindex", *arguments)
+        # The writer never pauses: on busy cores the last records take as long as all before.
+        done = tailrace(config, "reindex", *arguments, within_s=300)
         assert done.returncode == 0, f"{done.stderr}\n{world.worker.said()}\n{second.said()}"
 
     def both(group: str) -> None:
