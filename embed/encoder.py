@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -36,11 +36,6 @@ class Encoder(Protocol):
         """Most tokens of one text, as `count` counts: the model's own marks are already taken off."""
         ...
 
-    @property
-    def batch_size(self) -> int:
-        """Texts of one call in the background: few, as an edit waits behind it, and enough for its costs."""
-        ...
-
     def count(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text, without the model's own marks. Texts that end at white space add up."""
         ...
@@ -50,14 +45,55 @@ class Encoder(Protocol):
     def close(self) -> None: ...
 
 
+class Pauses(Protocol):
+    """What a call in the background asks between two pieces of its work."""
+
+    @property
+    def due(self) -> bool:
+        """Whether the next pause is to be waited in: then what has begun ends, and nothing runs meanwhile."""
+        ...
+
+    def take(self, places: Sequence[int]) -> None:
+        """After the texts of these places are done. May wait. What it raises ends the call."""
+        ...
+
+
+class PausingEncoder(Encoder, Protocol):
+    """An encoder that can also work in the background, behind every call of `encode`."""
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        """As `encode`, in pieces of some milliseconds, or of one request, with a pause after each.
+
+        The pauses are taken in the caller's thread, one after the other; each text is told of once.
+        """
+        ...
+
+
+def encode_in_pieces(
+    encoder: Encoder, texts: Sequence[str], size: int, *, kind: Kind, pauses: Pauses
+) -> Vector:
+    """`encode_with_pauses` by calls of `encode` with so many texts of like length, the longest first."""
+    tokens = encoder.count(texts)
+    order = sorted(range(len(texts)), key=tokens.__getitem__, reverse=True)
+    vectors = np.empty((len(texts), encoder.dimensions), np.float32)
+    for at in range(0, len(order), size):
+        places = order[at : at + size]
+        vectors[places] = encoder.encode([texts[place] for place in places], kind=kind)
+        pauses.take(places)
+    return vectors
+
+
 _WORD = re.compile(r"\w+")
+
+
+HASHED_PIECE: Final = 4
+"""Texts of one piece."""
 
 
 class HashingEncoder:
     """The twin: a bag of hashed words. The same words give the same direction, in every process."""
 
     max_tokens = 254
-    batch_size = 4
 
     def __init__(self, dimensions: int = 64) -> None:
         self.dimensions = dimensions
@@ -78,6 +114,9 @@ class HashingEncoder:
                 vectors[place, 0] = 1.0
         lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
         return np.asarray(vectors / np.maximum(lengths, 1e-12), np.float32)
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        return encode_in_pieces(self, texts, HASHED_PIECE, kind=kind, pauses=pauses)
 
     def close(self) -> None:
         """Nothing to close."""

@@ -5,24 +5,16 @@ it was asked to, and still gets a least share of the time.
 """
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from threading import Condition, Lock
 from typing import Final
 
-import numpy as np
-
 from core.clock import Clock, SystemClock
 from core.errors import TransientError
-from embed.encoder import Encoder, Kind
+from embed.encoder import Kind, PausingEncoder
 from embed.model import Vector
-
-BEGUN: Final = 2
-"""Calls at a time while nothing is waited for, so that the encoder always has the next one: a live edit waits
-for so many."""
 
 LEAST_SHARE: Final = 0.3
 """Of the time, for the background, however much live work there is: it must end one day, and one that has
@@ -128,7 +120,7 @@ class Turns:
 
     def pressed(self) -> bool:
         """Whether it would have to wait between two pieces: behind live work, or to keep to its pace."""
-        return self._priority.taken or self._pace() != Pace()
+        return self.background() and (self._priority.taken or self._pace() != Pace())
 
     def give_way(self, texts: int = 0) -> None:
         """Between two pieces of work, of which the last embedded so many texts.
@@ -184,61 +176,48 @@ class Turns:
         return self._due + texts / rate if rate else self._due
 
 
+class _TurnsAsPauses:
+    """The turns of one call, whose texts have so many tokens, and what it has spent."""
+
+    def __init__(self, turns: Turns, spent: Spent, tokens: Sequence[int]) -> None:
+        self._turns, self._spent, self._tokens = turns, spent, tokens
+        self._began = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        return self._turns.pressed()
+
+    def take(self, places: Sequence[int]) -> None:
+        self._spent.texts += len(places)
+        self._spent.tokens += sum(self._tokens[place] for place in places)
+        self._spent.seconds += time.monotonic() - self._began
+        self._turns.give_way(len(places))
+        self._began = time.monotonic()
+
+
 class PacedEncoder:
-    """An encoder for one generation, which counts, and in the background works in small pieces.
+    """An encoder for one generation, which counts, and in the background works with pauses."""
 
-    A piece is `batch_size` texts of similar length, so that none is padded much.
-    """
-
-    def __init__(self, inner: Encoder, turns: Turns, spent: Spent) -> None:
+    def __init__(self, inner: PausingEncoder, turns: Turns, spent: Spent) -> None:
         self._inner, self._turns, self._spent = inner, turns, spent
         self.fingerprint, self.dimensions = inner.fingerprint, inner.dimensions
-        self.max_tokens, self.batch_size = inner.max_tokens, inner.batch_size
+        self.max_tokens = inner.max_tokens
 
     def count(self, texts: Sequence[str]) -> list[int]:
         return self._inner.count(texts)
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
         """Raises TransientError too if the work is no longer wanted."""
-        if not self._turns.background():
-            began = time.monotonic()
-            rows = self._inner.encode(texts, kind=kind)
-            self._spend(len(texts), began)
-            self._spent.tokens += sum(self._inner.count(texts))
-            return rows
         tokens = self._inner.count(texts)
-        # The longest first: at the end, little is left to wait for.
-        order = sorted(range(len(texts)), key=tokens.__getitem__, reverse=True)
-        made: list[Vector] = []
-        begun: deque[tuple[list[int], Future[Vector]]] = deque()
-        at = done = 0
-        with ThreadPoolExecutor(BEGUN, "encode-piece") as threads:
-            began = time.monotonic()
-            while at < len(order) or begun:
-                while at < len(order) and len(begun) < (1 if self._turns.pressed() else BEGUN):
-                    piece = order[at : at + self.batch_size] if self._turns.background() else order[at:]
-                    asked = [texts[place] for place in piece]
-                    begun.append((piece, threads.submit(self._inner.encode, asked, kind=kind)))
-                    at += len(piece)
-                piece, coming = begun.popleft()
-                made.append(coming.result())
-                done += len(piece)
-                self._spent.tokens += sum(tokens[place] for place in piece)
-                if begun and self._turns.pressed():
-                    continue  # a rest in which the other piece goes on is none
-                self._spend(done, began)
-                self._turns.give_way(done)
-                began, done = time.monotonic(), 0
-        rows = np.concatenate(made) if made else np.zeros((0, self.dimensions), np.float32)
-        if len(rows) != len(order):
-            return rows  # the caller refuses it, and says so
-        ordered = np.empty_like(rows)
-        ordered[order] = rows
-        return ordered
+        if self._turns.background():
+            pauses = _TurnsAsPauses(self._turns, self._spent, tokens)
+            return self._inner.encode_with_pauses(texts, kind=kind, pauses=pauses)
+        began = time.monotonic()
+        rows = self._inner.encode(texts, kind=kind)
+        self._spent.texts += len(texts)
+        self._spent.tokens += sum(tokens)
+        self._spent.seconds += time.monotonic() - began
+        return rows
 
     def close(self) -> None:
         """Nothing of its own to close."""
-
-    def _spend(self, texts: int, began: float) -> None:
-        self._spent.texts += texts
-        self._spent.seconds += time.monotonic() - began

@@ -17,7 +17,7 @@ from core.settings import (
     SentenceTransformersEncoder,
     Settings,
 )
-from embed.encoder import Encoder, HashingEncoder
+from embed.encoder import Encoder, HashingEncoder, PausingEncoder
 from embed.index import Index
 from embed.store import VectorStore
 
@@ -28,7 +28,7 @@ QUERY_THREADS = 1
 class Encoders:
     """One for ingest, one for questions: a question never queues behind a batch."""
 
-    document: Encoder
+    document: PausingEncoder
     query: Encoder
 
 

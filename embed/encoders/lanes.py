@@ -1,7 +1,9 @@
 """Infer requests of one compiled model, and who may use which."""
 
+import sys
 import threading
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
@@ -10,8 +12,12 @@ from queue import PriorityQueue, SimpleQueue
 from typing import Any, TypeAlias
 
 from core.errors import TransientError
+from embed.encoder import Pauses
 
-_Part: TypeAlias = tuple["Future[None]", Callable[[Any, list[int]], None], list[int]]
+Work: TypeAlias = Callable[[Any, list[int]], None]
+"""With a request and the places of a part's texts."""
+
+_Part: TypeAlias = tuple["Future[None]", Work, list[int]]
 _Waiting: TypeAlias = "PriorityQueue[tuple[int, int, _Part]]"
 _Calls: TypeAlias = "SimpleQueue[bool]"
 
@@ -40,6 +46,7 @@ class Lanes:
     """A thread for each request, which takes one part after the other: of the smallest call first.
 
     A call of few parts is an edit that somebody waits for; one of many waits for itself most of the time.
+    Those of calls with pauses come last.
     """
 
     def __init__(self, requests: Sequence[Any]) -> None:
@@ -48,6 +55,8 @@ class Lanes:
         # Beside the parts: nothing else may be put from where the collector of garbage has broken in.
         self._calls: _Calls = SimpleQueue()
         self._lock = threading.Lock()
+        self._number = len(requests)
+        self._counting, self._unfinished = threading.Lock(), 0
         # The threads know nothing of this object: nobody closes an encoder that was only looked at, and its
         # requests, some hundred megabytes with their model, must go with it.
         threads = [
@@ -61,7 +70,7 @@ class Lanes:
         # At the interpreter's end as well: a lane that comes back from OpenVINO after it would abort.
         self._end = weakref.finalize(self, _end, self._calls, threads)
 
-    def run(self, work: Callable[[Any, list[int]], None], parts: Sequence[list[int]]) -> None:
+    def run(self, work: Work, parts: Sequence[list[int]]) -> None:
         """`work` with a request and each part. Raises what one raises, when none is left.
 
         TransientError once they are closed. Interrupted, it leaves no part behind either.
@@ -69,18 +78,46 @@ class Lanes:
         running: list[Future[None]] = []
         try:
             with self._lock:
-                if not self._end.alive:
-                    raise _closed()
-                for part in parts:
-                    running.append(Future())
-                    self._waiting.put((len(parts), next(self._arrivals), (running[-1], work, part)))
-                    self._calls.put(True)
+                self._require_open()
+                running.extend(self._put(len(parts), work, part) for part in parts)
             wait(running, return_when=FIRST_EXCEPTION)
         finally:
             wait([one for one in running if not one.cancel()])
         for one in running:
             if not one.cancelled():
                 one.result()
+
+    def run_with_pauses(self, work: Work, parts: Sequence[list[int]], pauses: Pauses) -> None:
+        """As `run`, behind what others ask for: each lane has one part, and one more waits.
+
+        A pause that is due finds none of them at work. After it, each lane has one, and then comes the next.
+        """
+        running: deque[tuple[Future[None], list[int]]] = deque()
+
+        def end(most: int) -> list[int]:
+            """Places of what has ended, once no more than so many parts have not."""
+            places: list[int] = []
+            while len(running) > most:
+                running[0][0].result()
+                places += running.popleft()[1]
+            return places
+
+        try:
+            for part in parts:
+                if len(running) >= self._number and (ended := end(0 if pauses.due else self._number)):
+                    pauses.take(ended)
+                with self._lock:
+                    self._require_open()
+                    running.append((self._put(sys.maxsize, work, part), part))
+            if running:
+                pauses.take(end(0))
+        finally:
+            wait([one for one, _ in running if not one.cancel()])
+
+    @property
+    def taken(self) -> bool:
+        """Whether a lane is at work, or has to be."""
+        return self._unfinished > 0
 
     @property
     def waiting(self) -> int:
@@ -91,6 +128,24 @@ class Lanes:
         """Wait for what was asked for, and let go. Later calls are refused."""
         with self._lock:
             self._end()
+
+    def _require_open(self) -> None:
+        if not self._end.alive:
+            raise _closed()
+
+    def _put(self, rank: int, work: Work, part: list[int]) -> "Future[None]":
+        """The lowest rank first. Holding the lock, which no close comes between."""
+        made: Future[None] = Future()
+        with self._counting:
+            self._unfinished += 1
+        made.add_done_callback(self._ended)
+        self._waiting.put((rank, next(self._arrivals), (made, work, part)))
+        self._calls.put(True)
+        return made
+
+    def _ended(self, _: "Future[None]") -> None:
+        with self._counting:
+            self._unfinished -= 1
 
 
 def _serve(calls: "_Calls", waiting: "_Waiting", request: Any) -> None:

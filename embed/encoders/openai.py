@@ -14,7 +14,7 @@ from core.addresses import shown_url
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
 from core.secret import Secret
 from core.settings import OpenAIEncoder
-from embed.encoder import Kind
+from embed.encoder import Kind, Pauses, encode_in_pieces
 from embed.model import Vector
 
 _BATCH: Final = 32
@@ -33,8 +33,6 @@ class OpenAITextEncoder:
     fingerprint names model and dimensions, not the address: change the model's name when its
     weights change. The dimensions are checked at each call.
     """
-
-    batch_size = _BATCH
 
     def __init__(self, settings: OpenAIEncoder) -> None:
         import openai  # noqa: PLC0415 - takes a second, and only this encoder needs it
@@ -78,6 +76,9 @@ class OpenAITextEncoder:
             batch = texts[start : start + _BATCH]
             vectors[start : start + len(batch)] = self._call(batch, start)
         return vectors
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        return encode_in_pieces(self, texts, _BATCH, kind=kind, pauses=pauses)
 
     def close(self) -> None:
         self._client.close()

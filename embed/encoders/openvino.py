@@ -19,9 +19,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
-from embed.encoder import Kind
+from embed.encoder import Kind, Pauses
 from embed.encoders.bert_graph import build_graph, compile_graph, has_bf16, require_bert
-from embed.encoders.lanes import Callers, Lanes, Request
+from embed.encoders.lanes import Callers, Lanes, Request, Work
 from embed.encoders.model_folder import ModelFolder, read_json, resolve_model
 from embed.encoders.token_counts import WordCounts, adds_up
 from embed.model import Vector
@@ -38,10 +38,6 @@ _LANES: Final = 2
 _TOKENS_PER_THREAD: Final = 512
 _MOST_TOKENS: Final = 8192
 """Padded tokens of one batch: more gained nothing, and each costs some 20 KB while it runs."""
-
-_BATCH: Final = 4
-"""Texts of one call in the background: an edit waits some milliseconds for them. With 16 a reindex is 5 to
-10 % faster, and the slowest edits meanwhile take 2.6 times as long as without it, not 1.9 times."""
 
 # One thread tokenizes: it costs some percent of encoding, and the tokenizers' own threads would
 # take cores from questions, and warn at each fork. The operator's own choice wins.
@@ -99,8 +95,6 @@ class OpenVinoTextEncoder:
     depends slightly on the batch (cosine at least 0.9999): compare texts, never vectors.
     """
 
-    batch_size = _BATCH
-
     def __init__(self, model: OpenVinoModel, threads: int) -> None:
         self._model = model
         self.fingerprint = model.fingerprint
@@ -121,6 +115,13 @@ class OpenVinoTextEncoder:
         return self._counts(texts)
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
+        return self._encoded(texts, kind, None)
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        """The pieces are the batches of the lanes: the first one waits for the tokens of all texts."""
+        return self._encoded(texts, kind, pauses)
+
+    def _encoded(self, texts: Sequence[str], kind: Kind, pauses: Pauses | None) -> Vector:
         prefix = self._model.prefixes[kind]
         rows = self._ids([prefix + text for text in texts] if prefix else texts, add_special_tokens=True)
         lengths = [len(row) for row in rows]
@@ -137,8 +138,17 @@ class OpenVinoTextEncoder:
             vectors[batch] = self._infer(request, [rows[place] for place in batch])
 
         padded = [self._padded(length) for length in lengths]
-        with self._callers.entered() as alone:
-            if self._lanes is None or (alone and len(rows) == 1):
+        if pauses is not None:
+            self._fill_with_pauses(fill, [*batches(padded, self._budget)][::-1], pauses)
+        else:
+            self._fill(fill, padded)
+        self._model.bert.weights.require_unchanged()  # while they were looked up, too
+        return vectors
+
+    def _fill(self, fill: Work, padded: Sequence[int]) -> None:
+        with self._callers.entered() as first:
+            alone = first and not (self._lanes and self._lanes.taken)
+            if self._lanes is None or (alone and len(padded) == 1):
                 for batch in batches(padded, self._budget):
                     with self._whole.held() as request:
                         fill(request, batch)
@@ -146,8 +156,15 @@ class OpenVinoTextEncoder:
                 half = -(-sum(padded) // _LANES) if alone else self._budget  # both lanes have something to do
                 # The longest first: then the lanes end at nearly the same time.
                 self._lanes.run(fill, [*batches(padded, min(self._budget, half))][::-1])
-        self._model.bert.weights.require_unchanged()  # while they were looked up, too
-        return vectors
+
+    def _fill_with_pauses(self, fill: Work, parts: Sequence[list[int]], pauses: Pauses) -> None:
+        if self._lanes is not None:
+            self._lanes.run_with_pauses(fill, parts, pauses)
+            return
+        for part in parts:
+            with self._whole.held() as request:
+                fill(request, part)
+            pauses.take(part)
 
     def close(self) -> None:
         """Give the memory back. Later calls are refused."""

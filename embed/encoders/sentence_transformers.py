@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
-from embed.encoder import Kind
+from embed.encoder import Kind, Pauses, encode_in_pieces
 from embed.encoders.model_folder import resolve_model
 from embed.model import Vector
 
@@ -20,7 +20,7 @@ _DECIDES: Final = {".json", ".safetensors", ".bin", ".txt", ".model"}
 
 _BATCH: Final = 32
 _BATCH_ON_CPU: Final = 4
-"""Where an edit would wait about a second for twice 32 texts."""
+"""In the background, where an edit would wait half a second for 32 texts."""
 
 
 class SentenceTransformersTextEncoder:
@@ -51,7 +51,7 @@ class SentenceTransformersTextEncoder:
         if dimensions is None or longest is None:
             raise ConfigurationError(f"encoder.model: {folder} does not say its dimensions or longest text")
         self.dimensions = int(dimensions)
-        self.batch_size = _BATCH_ON_CPU if str(self._model.device) == "cpu" else _BATCH
+        self._piece = _BATCH_ON_CPU if str(self._model.device) == "cpu" else _BATCH
         self._prefixes: dict[Kind, str] = {
             "query": self._prefix("query"),
             "document": self._prefix("document", "passage", "corpus"),
@@ -96,6 +96,9 @@ class SentenceTransformersTextEncoder:
         except RuntimeError as error:  # the device: out of memory, or gone
             raise TransientError(f"the device failed on {len(texts)} texts: {error}") from error
         return np.asarray(found, np.float32)
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        return encode_in_pieces(self, texts, self._piece, kind=kind, pauses=pauses)
 
     def close(self) -> None:
         """Give the memory back. The encoder takes no calls afterwards."""

@@ -11,7 +11,7 @@ from core.keys import TableId
 from core.settings import KafkaLog, OpenAIEncoder, Settings
 from core.topics import generations_topic, state_topic
 from embed.cutter import Cutter
-from embed.encoder import Encoder
+from embed.encoder import PausingEncoder
 from embed.estimate import Estimate, Figure, Rates, seconds
 from ingest.generation_plan import differences
 from ingest.generations import Frozen, Generation, Registry, Report, decode_registry
@@ -129,7 +129,7 @@ def disk(
 
 
 def _rates(
-    settings: Settings, frozen: Frozen, encoder: Encoder, seen: Seen
+    settings: Settings, frozen: Frozen, encoder: PausingEncoder, seen: Seen
 ) -> tuple[Rates, str, Rehearsal | None]:
     """And why the encoder's is unknown, if it is."""
     row = seen.row_seconds / max(seen.rows, 1) + RECORD_SECONDS

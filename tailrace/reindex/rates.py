@@ -14,7 +14,7 @@ import numpy as np
 from core.clock import SystemClock
 from core.settings import EdgeIndex, MemoryIndexSettings, Settings
 from embed.cutter import Cutter
-from embed.encoder import Encoder, Kind
+from embed.encoder import Encoder, Kind, PausingEncoder
 from embed.index import Index
 from embed.indexes import bm25
 from embed.model import Document, Vector
@@ -52,7 +52,7 @@ class _Free:
         self._vectors = np.random.default_rng(1).standard_normal((64, real.dimensions), np.float32)
         self._vectors /= np.linalg.norm(self._vectors, axis=1, keepdims=True)
         self.fingerprint, self.dimensions = real.fingerprint, real.dimensions
-        self.max_tokens, self.batch_size, self.count = real.max_tokens, real.batch_size, real.count
+        self.max_tokens, self.count = real.max_tokens, real.count
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:  # noqa: ARG002 - the seam's
         return np.resize(self._vectors, (len(texts), self.dimensions))
@@ -70,7 +70,9 @@ class Rehearsal:
     """On the disk, of one chunk beside its dense vector and twice its text."""
 
 
-def token_seconds(encoder: Encoder, texts: Sequence[str], limit: float = TIMED_SECONDS) -> float | None:
+def token_seconds(
+    encoder: PausingEncoder, texts: Sequence[str], limit: float = TIMED_SECONDS
+) -> float | None:
     """Seconds of the encoder for one token of such texts, as a build calls it. None without texts.
 
     Raises what `encode` raises.

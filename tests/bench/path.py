@@ -17,7 +17,7 @@ from core.keys import TableId
 from core.settings import DocumentSettings, OpenVinoEncoder, Source
 from core.state import StateRow, decode_state, encode_state
 from embed.cutter import Cutter
-from embed.encoder import Encoder, Kind
+from embed.encoder import Encoder, Kind, Pauses, PausingEncoder
 from embed.encoders.model_folder import read_json, resolve_model
 from embed.encoders.openvino import OpenVinoModel
 from embed.indexes import bm25
@@ -117,16 +117,20 @@ class Writer:
 class RecordingEncoder:
     """Hands everything on, and keeps the batches that were encoded."""
 
-    def __init__(self, inner: Encoder) -> None:
+    def __init__(self, inner: PausingEncoder) -> None:
         self._inner = inner
         self.fingerprint, self.dimensions = inner.fingerprint, inner.dimensions
-        self.max_tokens, self.batch_size = inner.max_tokens, inner.batch_size
+        self.max_tokens = inner.max_tokens
         self.count, self.close = inner.count, inner.close
         self.calls: list[list[str]] = []
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
         self.calls.append(list(texts))
         return self._inner.encode(texts, kind=kind)
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        self.calls.append(list(texts))
+        return self._inner.encode_with_pauses(texts, kind=kind, pauses=pauses)
 
     def taken(self) -> list[list[str]]:
         """The batches since the last call."""

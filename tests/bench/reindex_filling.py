@@ -25,7 +25,7 @@ from core.keys import RowKey, TableId
 from core.settings import HashingEncoderSettings, Settings
 from core.state import Progress, StateRow, encode_state
 from core.topics import generations_topic, required_topics, state_topic
-from embed.encoder import Encoder, Kind
+from embed.encoder import Encoder, Kind, Pauses, PausingEncoder
 from embed.indexes.edge import EdgeIndex
 from embed.model import Vector
 from embed.pipeline import PART
@@ -53,7 +53,7 @@ async def until(true: Callable[[], bool]) -> None:
 class Book(EncoderBook):
     """Gives one encoder to every generation, whatever it says."""
 
-    def __init__(self, app: str, encoder: Encoder) -> None:
+    def __init__(self, app: str, encoder: PausingEncoder) -> None:
         super().__init__(app, HashingEncoderSettings())
         self.encoder = encoder
 
@@ -64,7 +64,7 @@ class Book(EncoderBook):
 class Renamed(RecordingEncoder):
     """The same encoder under another name: none of its vectors is known. `first`: when it was called."""
 
-    def __init__(self, inner: Encoder, name: str) -> None:
+    def __init__(self, inner: PausingEncoder, name: str) -> None:
         super().__init__(inner)
         self.fingerprint = f"{inner.fingerprint}-{name}"
         self.first: float | None = None
@@ -72,6 +72,10 @@ class Renamed(RecordingEncoder):
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
         self.first = self.first or time.perf_counter()
         return super().encode(texts, kind=kind)
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        self.first = self.first or time.perf_counter()
+        return super().encode_with_pauses(texts, kind=kind, pauses=pauses)
 
 
 @dataclass
@@ -132,7 +136,7 @@ async def _fill(brokers: list[str], topic: str, partitions: int, rows: int, firs
 
 
 @asynccontextmanager
-async def _bench(brokers: list[str], encoder: Encoder, rows: int) -> AsyncIterator[Bench]:
+async def _bench(brokers: list[str], encoder: PausingEncoder, rows: int) -> AsyncIterator[Bench]:
     app, clock = f"bench{time.time_ns() % 10**9}", SystemClock()
     async with AsyncExitStack() as after:
         folder = Path(after.enter_context(TemporaryDirectory(prefix="tailrace-bench-")))

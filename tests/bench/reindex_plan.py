@@ -26,7 +26,7 @@ from core.keys import RowKey
 from core.settings import Cut, Settings
 from core.state import StateRow, encode_state
 from core.topics import generations_topic, required_topics, state_topic
-from embed.encoder import Encoder
+from embed.encoder import Encoder, PausingEncoder
 from embed.pace import PacedEncoder, Spent, Turns
 from ingest.generations import Frozen, Generation, Report, encode_record
 from tailrace.reindex.planning import plan_reindex
@@ -74,7 +74,7 @@ def records(pool: Sequence[str], rows: int) -> Records:
 
 @contextmanager
 def topics(
-    brokers: list[str], folder: Path, made: Records, encoder: Encoder, fingerprint: str = ""
+    brokers: list[str], folder: Path, made: Records, encoder: PausingEncoder, fingerprint: str = ""
 ) -> Iterator[Settings]:
     """An app of its own, whose state topic holds these records.
 
@@ -143,7 +143,7 @@ def _say_live(brokers: list[str], settings: Settings, frozen: Frozen, rows: dict
 
 
 def _large(
-    brokers: list[str], folder: Path, encoder: Encoder, pool: Sequence[str], rows: int
+    brokers: list[str], folder: Path, encoder: PausingEncoder, pool: Sequence[str], rows: int
 ) -> dict[str, object]:
     made = records(pool, rows)
     some = list(itertools.islice(records(pool, rows), 50))
@@ -182,7 +182,7 @@ def _command(file: Path, *more: str) -> tuple[dict[str, Any], float]:
 
 
 def _small(
-    brokers: list[str], folder: Path, encoder: Encoder, pool: Sequence[str], rounds: int
+    brokers: list[str], folder: Path, encoder: PausingEncoder, pool: Sequence[str], rounds: int
 ) -> dict[str, object]:
     """Planned by built seconds: with all texts embedded, and of the rest alone."""
     made = list(records(pool, SMALL))

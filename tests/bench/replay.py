@@ -13,7 +13,7 @@ from typing import Final
 
 from core.state import StateRow as Row
 from core.state import decode_state, encode_state
-from embed.encoder import Encoder, HashingEncoder, Kind
+from embed.encoder import HASHED_PIECE, Encoder, HashingEncoder, Kind, Pauses, encode_in_pieces
 from embed.model import Vector
 from tests.bench.path import IngestPath, Writer, articles, default_model, ingest_path
 from tests.bench.rounds import quiet_rounds
@@ -34,13 +34,16 @@ class Cheap:
     def __init__(self, real: Encoder) -> None:
         self._hashing = HashingEncoder(real.dimensions)
         self.fingerprint, self.dimensions = real.fingerprint, real.dimensions
-        self.max_tokens, self.batch_size = real.max_tokens, real.batch_size
+        self.max_tokens = real.max_tokens
         self.count, self.close = real.count, real.close
         self.embedded = 0
 
     def encode(self, texts: Sequence[str], *, kind: Kind) -> Vector:
         self.embedded += len(texts)
         return self._hashing.encode([text[:40] for text in texts], kind=kind)
+
+    def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+        return encode_in_pieces(self, texts, HASHED_PIECE, kind=kind, pauses=pauses)
 
 
 def later(records: Records, by: int) -> Records:

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
@@ -75,6 +75,78 @@ def test_a_small_call_goes_before_what_is_left_of_a_large_one() -> None:
         call.join(10)
     lanes.close()
     assert done == [0, 100, 1, 2, 3, 4]
+
+
+class Slowly:
+    """Pauses, and the parts at work in each."""
+
+    def __init__(self, due: bool) -> None:
+        self.due, self.seen, self.told = due, list[int](), list[int]()
+        self.at_work = 0
+
+    def take(self, places: Sequence[int]) -> None:
+        self.seen.append(self.at_work)
+        self.told += places
+
+
+def test_nothing_is_at_work_in_a_pause_that_is_due_and_every_lane_between_two() -> None:
+    lanes, pauses, lock = Lanes(["one", "two"]), Slowly(due=True), threading.Lock()
+    both = threading.Barrier(2, timeout=10)
+
+    def work(_: Any, part: list[int]) -> None:
+        with lock:
+            pauses.at_work += 1
+        both.wait()
+        with lock:
+            pauses.at_work -= 1
+
+    lanes.run_with_pauses(work, [[number] for number in range(6)], pauses)
+    assert not lanes.taken
+    lanes.close()
+    assert (pauses.seen, pauses.told) == ([0, 0, 0], [*range(6)])
+
+
+def test_the_next_part_waits_behind_the_lanes_and_behind_whoever_comes() -> None:
+    lanes, pauses = Lanes(["one"]), Slowly(due=False)
+    begun, go_on, done = threading.Event(), threading.Event(), list[int]()
+
+    def work(_: Any, part: list[int]) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        done.extend(part)
+
+    parts = [[number] for number in range(5)]
+    calls = [threading.Thread(target=lanes.run_with_pauses, args=(work, parts, pauses))]
+    calls[0].start()
+    assert begun.wait(10)
+    calls.append(threading.Thread(target=lanes.run, args=(work, [[100], [101], [102]])))
+    calls[1].start()
+    while lanes.waiting < 4:  # one with pauses, three of the other
+        time.sleep(0.001)
+    assert lanes.taken
+    go_on.set()
+    for call in calls:
+        call.join(10)
+    lanes.close()
+    assert done == [0, 100, 101, 102, 1, 2, 3, 4]
+    assert pauses.told == [0, 1, 2, 3, 4]
+
+
+def test_a_part_that_fails_ends_a_call_with_pauses_and_leaves_none_behind() -> None:
+    lanes, pauses, done = Lanes(["one", "two"]), Slowly(due=False), list[int]()
+
+    def work(_: Any, part: list[int]) -> None:
+        if part == [3]:
+            raise TransientError("away")
+        done.extend(part)
+
+    with pytest.raises(TransientError, match="away"):
+        lanes.run_with_pauses(work, [[number] for number in range(1000)], pauses)
+    assert not lanes.taken
+    assert len(done) < 10
+    lanes.close()
+    with pytest.raises(TransientError, match="closed"):
+        lanes.run_with_pauses(work, [[1]], pauses)
 
 
 def test_a_closed_request_refuses_whoever_comes() -> None:

@@ -2,20 +2,19 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, nullcontext
-from time import sleep
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
 from core.clock import FixedClock
 from core.errors import TransientError
+from embed.encoder import HASHED_PIECE as PIECE
 from embed.encoder import HashingEncoder, Kind
 from embed.model import Vector
-from embed.pace import BEGUN, Pace, PacedEncoder, Priority, Spent, Turns
+from embed.pace import Pace, PacedEncoder, Priority, Spent, Turns
 
 LOOK_SECONDS = 0.1
-PIECE = HashingEncoder.batch_size
 STEP = 0.001
 """Of a wait for live work, in seconds."""
 
@@ -110,48 +109,22 @@ def test_the_background_works_in_small_pieces_of_like_length_and_loses_no_order(
 
 def test_the_longest_are_encoded_first() -> None:
     inner = Recorder()
-    encoder, _, _ = paced(inner, pace=Pace(share=1.0))  # one piece at a time
+    encoder, _, _ = paced(inner)
     encoder.encode(TEXTS, kind="document")
     lengths = [len(text.split()) for call in inner.calls for text in call]
     assert lengths == sorted(lengths, reverse=True)
     assert [len(call) for call in inner.calls] == [*[PIECE] * (len(TEXTS) // PIECE), len(TEXTS) % PIECE]
 
 
-def test_the_encoder_says_how_large_a_piece_is() -> None:
-    inner = Recorder()
-    inner.batch_size = 32
-    encoder, _, _ = paced(inner, pace=Pace(share=1.0))
-    assert encoder.batch_size == 32
-    encoder.encode([*TEXTS, *TEXTS], kind="document")
-    assert [len(call) for call in inner.calls] == [32, 32, 32, 4]
-
-
-def test_the_encoder_has_the_next_piece_before_it_is_done_with_one() -> None:
-    both = threading.Barrier(BEGUN, timeout=10)
-
-    def met() -> None:
-        both.wait()  # breaks where one is alone
-
-    encoder, _, _ = paced(Recorder(met))
-    encoder.encode(TEXTS[: 6 * PIECE], kind="document")
-
-
-def test_a_rest_is_one_of_the_whole_encoder() -> None:
-    at_work = most = 0
-
-    def work() -> None:
-        nonlocal at_work, most
-        at_work += 1
-        most = max(most, at_work)
-        sleep(0.005)
-        at_work -= 1
-
-    for pace, held in ((Pace(share=0.9), False), (Pace(), True)):
-        priority, most = Priority(), 0
-        encoder, _, _ = paced(Recorder(work), pace=pace, priority=priority)
-        with priority.held() if held else nullcontext():
-            encoder.encode(TEXTS[: 4 * PIECE], kind="document")
-        assert most == 1
+def test_a_pause_is_due_behind_live_work_and_to_keep_to_a_pace_and_only_in_the_background() -> None:
+    live = Priority()
+    with live.held():
+        assert Turns(live, background=lambda: True).pressed()
+        assert not Turns(live, background=lambda: False).pressed()
+    assert not Turns(live, background=lambda: True).pressed()
+    slow = Pace(share=0.9)
+    assert Turns(live, lambda: slow, lambda: True).pressed()
+    assert not Turns(live, lambda: slow, lambda: True, wished=lambda: True).pressed()
 
 
 def test_what_answers_is_encoded_at_once() -> None:
@@ -162,13 +135,14 @@ def test_what_answers_is_encoded_at_once() -> None:
     assert (spent.texts, spent.tokens) == (len(TEXTS), sum(inner.count(TEXTS)))
 
 
-def test_a_promotion_in_the_middle_ends_the_small_pieces() -> None:
-    inner = Recorder()
-    encoder, _, _ = paced(inner, background=lambda: len(inner.calls) < 2)
-    found = encoder.encode(TEXTS, kind="document")
-    *small, rest = sorted(len(call) for call in inner.calls)
-    assert small in ([PIECE] * 2, [PIECE] * 3), "what had begun ends as it is"
-    assert rest == len(TEXTS) - sum(small)
+def test_a_promotion_in_the_middle_ends_the_waits() -> None:
+    time, inner = Time(), Recorder()
+    encoder, turns, _ = paced(
+        inner, pace=Pace(rate=0.001), background=lambda: len(inner.calls) < 2, time=time
+    )
+    with turns.batch(lambda: True):
+        found = encoder.encode(TEXTS, kind="document")
+    assert time.now == pytest.approx(PIECE / 0.001)
     assert np.array_equal(found, HashingEncoder(8).encode(TEXTS, kind="document"))
 
 
