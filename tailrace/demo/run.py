@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import socket
 import sys
 import tempfile
@@ -9,15 +10,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import httpx2
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core.clock import SystemClock
+from core.errors import ConfigurationError
 from core.settings import Settings
 from core.telemetry import configure_logging
+from embed.indexes.room import RESERVE
 from tailrace.configuration import load
 from tailrace.demo.act import Act, Reindexed
 from tailrace.demo.play import VISIBLE_SECONDS, Player, Result
@@ -29,6 +32,9 @@ from tailrace.runtime import Runtime, start_patiently, stop_on_signals
 SOURCE = "shop"
 LOOPBACK = "127.0.0.1"
 TITLE = "Tarn & Trail, the sample shop"
+
+ROOM: Final = RESERVE + (128 << 20)
+"""Bytes free at the start: the story takes 93 MB, and the index asks for its reserve before each write."""
 
 
 def run_demo(
@@ -49,12 +55,22 @@ def run_demo(
     if not console.is_terminal:
         console.soft_wrap = True  # a file or a pipe has no width to break lines at
     with tempfile.TemporaryDirectory(prefix="tailrace-demo-") as folder:
+        require_room(folder, shutil.disk_usage(folder).free)
         free = usable(LOOPBACK, port)
         if free != port:
             console.print(f"port {port} is taken: taking a free one")
         settings = demo_settings(Path(folder), free)
         stage = _Stage(settings, story, console, patience_seconds, reindex=reindex)
         return asyncio.run(stage.play(once=once, as_json=as_json))
+
+
+def require_room(folder: str, free: int) -> None:
+    """Raises ConfigurationError where the disk has less: the story would stand still in its middle."""
+    if free < ROOM:
+        raise ConfigurationError(
+            f"the demo keeps its index in {folder}, whose disk has {free >> 20} MB free and it needs"
+            f" {ROOM >> 20}: make room, or set TMPDIR to a folder on another disk"
+        )
 
 
 def usable(host: str, port: int) -> int:
