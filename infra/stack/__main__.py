@@ -5,13 +5,12 @@ import json
 import sys
 import time
 from dataclasses import asdict, replace
-from pathlib import Path
 
 from core.errors import TailraceError
 from core.telemetry import configure_logging
 from infra.stack import Stack, StackSettings
-from infra.stack.ports import LOOPBACK
 from infra.stack.settings import Memory
+from infra.stack.tries import tries
 
 
 def main(argv: list[str]) -> int:
@@ -61,7 +60,7 @@ def _up(stack: Stack, *, with_tailrace: bool) -> int:
     _say(f"up in {took}" if changed else f"everything was up already; nothing changed ({took})")
     print(f"postgres  {stack.dsn()}")
     if stack.settings.mariadb:
-        print(f"mariadb   {LOOPBACK}:{stack.settings.ports.mariadb}, login in {stack.settings.secrets}")
+        print(f"mariadb   mariadb --defaults-file={stack.mariadb.client_file}")
     print(f"kafka     {stack.brokers}")
     print(f"connect   {stack.connect_url}")
     if with_tailrace:
@@ -69,15 +68,8 @@ def _up(stack: Stack, *, with_tailrace: bool) -> int:
     print(f"config    {stack.settings.config_path}")
     print(f"logs      {stack.settings.logs}")
     print("\nTry: change a row, then ask." if with_tailrace else "\nTry:")
-    change = "UPDATE articles SET body = body || ' Parcels to the moon take nine days.' WHERE id = 101"
-    print(f'  psql "{stack.dsn()}" -c "{change}"')
-    if not with_tailrace:
-        return 0
-    question = "How long does a parcel to the moon take?"
-    program = Path(sys.executable).with_name("tailrace")
-    print(f'  {program} query -c {stack.settings.config_path} "{question}"')
-    ask = json.dumps({"query": question, "profile": "support"})
-    print(f"  curl -s {stack.http_url}/v1/search -H 'content-type: application/json' -d '{ask}'")
+    for line in tries(stack, with_tailrace=with_tailrace):
+        print(f"  {line}")
     return 0
 
 

@@ -142,9 +142,23 @@ class MariaDb(Process):
     def password(self, user: str) -> str:
         return self._passwords()[user]
 
+    @property
+    def client_file(self) -> Path:
+        """Options of the `mariadb` client for the owner of the shop."""
+        return self._settings.secrets / "mariadb.cnf"
+
     def write_logins(self) -> None:
-        """What Connect and `tailrace doctor` read; the port may have changed since the last start."""
+        """What Connect, `tailrace doctor` and people use; the port may have changed since the last start."""
         folder = self._settings.secrets
+        options = {
+            "host": LOOPBACK,
+            "port": str(self._settings.ports.mariadb),
+            "user": OWNER,
+            "password": self.password(OWNER),
+            "database": MARIADB_DATABASE,
+        }
+        lines = "".join(f"{name} = {value}\n" for name, value in options.items())
+        write_private(self.client_file, f"[client]\n{lines}")
         entries = properties({REPLICATOR: self.password(REPLICATOR)})
         write_private(folder / "mariadb.properties", entries)
         write_private(folder / "mariadb.dsn", self.dsn(REPLICATOR) + "\n")

@@ -3,10 +3,12 @@
 The last of MariaDB's files, by its name as well.
 """
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
+from infra.stack.tries import tries
 from tailrace.configuration import load
 from tailrace.doctor import examine
 from tests.e2e.mariadb_oracle import check_all
@@ -29,6 +31,17 @@ def test_doctor_looks_at_both_databases(mariadb: World) -> None:
     assert failed == []
     names = {check.name for check in found}
     assert {"wal_level", "binlog_format", "table shop.articles", "table public.articles"} <= names
+
+
+def test_what_make_up_says_to_type_works_as_it_stands(mariadb: World) -> None:
+    lines = tries(mariadb.stack, with_tailrace=True)
+    assert [line.split()[0].rsplit("/", 1)[-1] for line in lines] == [
+        *("psql", "tailrace", "curl", "mariadb", "tailrace")
+    ]
+    for line in lines:
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert "Mars" in done.stdout
 
 
 def test_after_all_of_it_the_index_holds_what_sql_says_and_nothing_else(mariadb: World) -> None:
