@@ -3,8 +3,10 @@
 Each look is on its own: one that fails does not hide the next.
 """
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Final
 
 import httpx2
@@ -25,6 +27,7 @@ from core.settings import (
     Settings,
 )
 from core.topics import alias_name, required_topics
+from embed.indexes.room import RESERVE
 from ingest.topic_plan import plan_topics
 from ingest.topics_admin import TopicsAdmin
 from tailrace.adapters import build_index, load_encoders
@@ -187,7 +190,23 @@ def _encoder(settings: Settings) -> Iterator[Check]:
         yield Check("encoder", "ok", said)
 
 
+def index_room(path: Path, free: int) -> Check:
+    """Of the embedded index at `path`, on whose disk so many bytes are free."""
+    said = f"the disk of {path} has {free >> 20} MB free"
+    if free < RESERVE:
+        wanting = f"{said} and a write needs {RESERVE >> 20}: indexing waits, and nothing is lost"
+        return Check("index room", "fail", wanting, "make room; indexing then goes on by itself")
+    return Check("index room", "ok", said)
+
+
+def _free(path: Path) -> int:
+    """Of its disk, or of where its folder would be made."""
+    return shutil.disk_usage(next(one for one in (path, *path.parents) if one.exists())).free
+
+
 def _index(settings: Settings) -> Iterator[Check]:
+    if isinstance(settings.index, EdgeIndex):
+        yield index_room(path := Path(settings.index.path).absolute(), _free(path))
     if isinstance(settings.index, EdgeIndex) and (running := _running(settings)) is not None:
         yield running
         return
