@@ -49,7 +49,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u206
 def door_rules(config: Mapping[str, str]) -> Iterator[Violation]:
     """What nobody may waive, beside classes and hosts."""
     bare = {key: _bare(config, key) for key in config}
-    yield from _secrets(config)
+    yield from _secrets(config, bare)
     yield from _clients(config, bare)
     yield from driver_rules(config, bare)
     yield from _texts(config)
@@ -68,13 +68,13 @@ def _bare(config: Mapping[str, str], key: str) -> str:
     return key
 
 
-def _secrets(config: Mapping[str, str]) -> Iterator[Violation]:
+def _secrets(config: Mapping[str, str], bare: Mapping[str, str]) -> Iterator[Violation]:
     why = "Connect keeps its configuration in a topic and shows it over REST"
     want = "a reference: ${file:/path/secrets.properties:name}"
     for key, value in config.items():
         if _is_login(key, value):
             continue
-        if (is_secret_key(key) and not is_reference(value)) or holds_secret(value):
+        if (is_secret_key(bare[key]) and not is_reference(value)) or holds_secret(value):
             # The value itself is the secret: it is not in the message.
             yield Violation("inline-secret", key, "a literal", want, why)
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
+from connectors.keys import names_a_table
+
 MASK: Final = "********"
 SHORTEST: Final = 4
 """A shorter value would tear holes into every text and hide nothing: it is masked only where it stands
@@ -19,8 +21,8 @@ _SECRET_KEY = re.compile(
     re.IGNORECASE,
 )
 _NOT_SECRET = re.compile(
-    # Settings *about* secrets and tokens, and column lists that name them.
-    r"(\.location|\.type|\.url|\.class|\.algorithm|\.list|\.ms|\.seconds|\.path|\.file)$",
+    # Settings *about* secrets and tokens, column lists that name them, and groups of topics.
+    r"(\.location|\.type|\.url|\.class|\.algorithm|\.list|\.ms|\.seconds|\.path|\.file)$|^topic\.creation\.",
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"\$?\$\{[A-Za-z][A-Za-z0-9_-]*:[^}]+\}")
@@ -47,7 +49,7 @@ _ASSIGNED = re.compile(
 
 def is_secret_key(key: str) -> bool:
     """Whether the value under this key is a secret by the key's name."""
-    return bool(_SECRET_KEY.search(key)) and not _NOT_SECRET.search(key)
+    return bool(_SECRET_KEY.search(key)) and not (_NOT_SECRET.search(key) or names_a_table(key))
 
 
 def is_reference(value: str) -> bool:
