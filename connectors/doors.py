@@ -32,7 +32,7 @@ _OTHER_DOORS = re.compile(
 _HISTORY_LOGIN = re.compile(r"schema\.history\.internal\.(consumer|producer)\.sasl\.jaas\.config")
 _LOGIN = re.compile(
     r"org\.apache\.kafka\.common\.security\.(scram\.Scram|plain\.Plain)LoginModule required"
-    r' username="[^"\\]*" password="([^"]*)";'
+    r' username="[^"\\]*" password="([^"\\]*)";'
 )
 """The schema history has Kafka clients of its own, which need a login of their own on a secured cluster."""
 
@@ -72,7 +72,7 @@ def _secrets(config: Mapping[str, str], bare: Mapping[str, str]) -> Iterator[Vio
     why = "Connect keeps its configuration in a topic and shows it over REST"
     want = "a reference: ${file:/path/secrets.properties:name}"
     for key, value in config.items():
-        if _is_login(key, value):
+        if (login := _login(key, value)) is not None and harmless(login):
             continue
         if (is_secret_key(bare[key]) and not is_reference(value)) or holds_secret(value):
             # The value itself is the secret: it is not in the message.
@@ -83,7 +83,7 @@ def _clients(config: Mapping[str, str], bare: Mapping[str, str]) -> Iterator[Vio
     why = "it makes the Connect worker load a class, read a file or call an address of the file's choice"
     want = "nothing: leave it to the worker's own file"
     for key, value in config.items():
-        if _is_login(key, value):
+        if _login(key, value) is not None:
             continue
         client = _CLIENT_PREFIX.sub("", bare[key], count=1)
         # Of the connector itself, `bootstrap.servers` is nobody's; only a client has them to override.
@@ -134,6 +134,7 @@ def _stream(config: Mapping[str, str]) -> Iterator[Violation]:
             yield Violation("client-door", key, "another option", "nothing, messages=… or origin=…", why)
 
 
-def _is_login(key: str, value: str) -> bool:
-    found = _LOGIN.fullmatch(value)
-    return bool(_HISTORY_LOGIN.fullmatch(key) and found and harmless(found[2]))
+def _login(key: str, value: str) -> str | None:
+    """The password of the schema history's login; None for anything else."""
+    found = _LOGIN.fullmatch(value) if _HISTORY_LOGIN.fullmatch(key) else None
+    return None if found is None else found[2]

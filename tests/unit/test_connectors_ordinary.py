@@ -2,7 +2,9 @@
 
 import pytest
 
-from connectors.preset import MARIADB_CLASS, MONGODB_CLASS, NEVER_ACCEPTED, intrusions, violations
+from connectors.preset import MARIADB_CLASS, MONGODB_CLASS, intrusions, violations
+from connectors.spec import spec_of
+from core.errors import ConfigurationError
 from tests.unit.connect_world import CANARY, shop_config
 
 
@@ -40,17 +42,30 @@ def test_what_people_need_is_no_attack(changed: dict[str, str]) -> None:
     assert violations({**shop_config(), **changed}) == []
 
 
-def test_the_schema_history_may_log_in() -> None:
-    login = (
-        "org.apache.kafka.common.security.scram.ScramLoginModule required"
-        ' username="history" password="${file:/secrets/kafka.properties:history}";'
-    )
+LOGIN = 'org.apache.kafka.common.security.scram.ScramLoginModule required username="history" password="{}";'
+
+
+@pytest.mark.parametrize("side", ["producer", "consumer"])
+def test_the_schema_history_may_log_in(side: str) -> None:
+    def refused(password: str) -> set[str]:
+        config = {"connector.class": MARIADB_CLASS, key: LOGIN.format(password)}
+        return {violation.rule for violation in intrusions(config)}
+
+    key = f"schema.history.internal.{side}.sasl.jaas.config"
+    assert refused("${file:/secrets/kafka.properties:history}") == set()
+    assert refused(CANARY) == {"inline-secret"}
+    assert "client-door" in refused('x" debug="true')
+
+
+def test_the_schema_historys_password_may_come_from_the_environment() -> None:
     key = "schema.history.internal.producer.sasl.jaas.config"
-    found = {v.rule for v in violations({"connector.class": MARIADB_CLASS, key: login})}
-    assert not found & NEVER_ACCEPTED
-    inline = login.replace("${file:/secrets/kafka.properties:history}", CANARY)
-    found = {v.rule for v in violations({"connector.class": MARIADB_CLASS, key: inline})}
-    assert found >= {"inline-secret", "client-door"}
+    spec = spec_of("shop", {"connector.class": MARIADB_CLASS, key: LOGIN.format("${env:KAFKA}")})
+    made = spec.resolved({"KAFKA": CANARY})
+    assert made.config[key] == LOGIN.format(CANARY)
+    for odd in (f'{CANARY}" debug="true', f"{CANARY}\\"):
+        with pytest.raises(ConfigurationError, match="client-door") as raised:
+            spec.resolved({"KAFKA": odd})
+        assert CANARY not in str(raised.value)
 
 
 @pytest.mark.parametrize(
