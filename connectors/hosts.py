@@ -20,7 +20,7 @@ _HOST_KEY = re.compile(
 )
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,\"']+")
 _MONGO = re.compile(r"\s*mongodb(\+srv)?://", re.IGNORECASE)
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*)://")
 _METADATA_NAMES: Final = frozenset(
     (
         "metadata",
@@ -60,6 +60,8 @@ _CARRIERS: Final = tuple(
 
 _SCHEMES: Final = frozenset({"http", "https", "kafka", "plaintext", "ssl", *MONGO_SCHEMES})
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+(%\w+)?", re.ASCII)
+_PLAIN_MONGO: Final = "mongodb://host:port/?replicaSet=… with user and password under keys of their own"
+_WHOLE: Final = "a whole address, or one plain reference: ${provider:path:key}"
 _WHY_METADATA: Final = "clouds hand out credentials there to whoever asks from the worker"
 
 
@@ -70,7 +72,7 @@ def host_rules(config: Mapping[str, str], allowed: Collection[str] | None = None
         if _HOST_KEY.fullmatch(key) and not names_a_table(key):
             if "${" in value and not whole:
                 why = "a part of an address that is filled in on the worker carries a secret to a name server"
-                want = "a whole address, or one plain reference: ${provider:path:key}"
+                want = _PLAIN_MONGO if _MONGO.match(value) else _WHOLE
                 yield Violation("host", key, "an address with a reference in it", want, why)
             elif whole and allowed is not None:
                 why = "an address that only the worker knows cannot be compared with the allowed ones"
@@ -86,8 +88,7 @@ def host_rules(config: Mapping[str, str], allowed: Collection[str] | None = None
 
 def _judged(key: str, value: str, allowed: Collection[str] | None) -> Iterator[Violation]:
     if _MONGO.match(value) and (wrong := wrong_mongo(value)) is not None:
-        want = "mongodb://host:port/?replicaSet=… with user and password under keys of their own"
-        yield Violation("host", key, "no plain connection string", want, wrong)
+        yield Violation("host", key, "no plain connection string", _PLAIN_MONGO, wrong)
         return
     for scheme, address in mongo_hosts(value) if _MONGO.match(value) else _addresses(value):
         host = _without_port(address)

@@ -58,8 +58,12 @@ def is_reference(value: str) -> bool:
 
 
 def holds_secret(value: str) -> bool:
-    """Whether the value itself tells: a URL with a password, `scheme://user:password@host`, or a PEM key."""
-    return _URL_PASSWORD.search(value) is not None or _PRIVATE_KEY.search(value) is not None
+    """Whether the value itself tells: a URL with a password, `scheme://user:password@host`, or a PEM key.
+
+    A password that is a reference is none.
+    """
+    bare = _REFERENCE.sub("", value)
+    return _URL_PASSWORD.search(bare) is not None or _PRIVATE_KEY.search(value) is not None
 
 
 def masked_config(

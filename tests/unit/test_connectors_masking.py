@@ -158,6 +158,12 @@ def test_a_password_in_a_url_is_masked_whatever_signs_are_in_it(text: str, shown
     assert holds_secret(text)
 
 
+def test_a_password_in_a_url_that_is_a_reference_is_none() -> None:
+    assert not holds_secret("mongodb://${file:/a:user}:${file:/a:password}@h/d")
+    for half in (f"mongodb://${{file:/a:user}}:{CANARY}@h", f"mongodb://u:{CANARY}${{file:/a:b}}@h"):
+        assert holds_secret(half)
+
+
 @pytest.mark.parametrize(
     "text", ["http://registry:8081/subjects/a@1", "http://a:8083,http://b:8083", "h:1/x@y"]
 )

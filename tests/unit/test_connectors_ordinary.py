@@ -97,3 +97,11 @@ def test_a_transform_may_be_named_after_a_secret() -> None:
     }
     assert rules(mask) == {"transforms"}
     assert "inline-secret" in rules({**mask, "transforms.password.password": CANARY})
+
+
+def test_a_login_by_reference_in_mongodbs_address_is_no_password_in_clear() -> None:
+    login = "${file:/secrets/mongo.properties:user}:${file:/secrets/mongo.properties:password}"
+    address = f"mongodb://{login}@mongo.example:27017/?replicaSet=rs0"
+    (found,) = intrusions({"connector.class": MONGODB_CLASS, "mongodb.connection.string": address})
+    assert found.rule == "host"
+    assert "user and password under keys of their own" in found.want
