@@ -18,7 +18,7 @@ from connectors.violation import Violation
 _HOST_KEY = re.compile(
     r"(.*\.)?(hostname|hosts?|servers|ur[il]s?|connection\.string|endpoint|address(es)?)", re.IGNORECASE
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s,\"']+")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+._-]*://[^\s,\"']+")
 _MONGO = re.compile(r"\s*mongodb(\+srv)?://", re.IGNORECASE)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+._-]*)://")
 _METADATA_NAMES: Final = frozenset(
@@ -58,7 +58,9 @@ _CARRIERS: Final = tuple(
 )
 """Their last 32 bits are an IPv4 address."""
 
-_SCHEMES: Final = frozenset({"http", "https", "kafka", "plaintext", "ssl", *MONGO_SCHEMES})
+_SCHEMES: Final = frozenset(
+    {"http", "https", "kafka", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl", *MONGO_SCHEMES}
+)
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?|[0-9A-Fa-f:.]+(%\w+)?", re.ASCII)
 _PLAIN_MONGO: Final = "mongodb://host:port/?replicaSet=… with user and password under keys of their own"
 _WHOLE: Final = "a whole address, or one plain reference: ${provider:path:key}"

@@ -34,6 +34,7 @@ def rules(changed: dict[str, str]) -> set[str]:
             "reselector.type": "io.debezium.processors.reselect.ReselectColumnsPostProcessor",
         },
         {"signal.kafka.bootstrap.servers": "k1.example:9092,[fd12::1]:9092"},
+        {"signal.kafka.bootstrap.servers": "SASL_SSL://k1.example:9096,SASL_SSL://k2.example:9096"},
         {"producer.override.ssl.truststore.type": "JKS"},
         {"signal.enabled.channels": "source, kafka"},
     ],
