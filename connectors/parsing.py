@@ -37,7 +37,7 @@ def parsed(path: Path) -> dict[str, Any]:
         # Its own text quotes the line.
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise ConfigurationError(f"no YAML: {line}{error.problem}") from None
-    except (json.JSONDecodeError, yaml.YAMLError, RecursionError) as error:
+    except (ValueError, OverflowError, yaml.YAMLError, RecursionError) as error:
         where = f"line {error.lineno}: {error.msg}" if isinstance(error, json.JSONDecodeError) else ""
         raise ConfigurationError(f"cannot be parsed {where}".rstrip()) from None
     if not isinstance(made, dict):

@@ -1,7 +1,8 @@
 """How commands speak: data on stdout, messages on stderr, no animation off a terminal.
 
 Much of what is said was written by others: rows, names and traces of a cluster. A terminal obeys
-control characters, so none passes but the ends of lines and tabs.
+control characters, so none passes but the ends of lines and tabs; nor half a pair of UTF-16, which no
+encoding knows.
 """
 
 import json
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def plain(text: str) -> str:

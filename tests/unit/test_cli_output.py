@@ -33,6 +33,14 @@ def test_json_says_the_same_and_holds_no_control_character(capsys: pytest.Captur
     assert not [sign for sign in out if sign != "\n" and (sign < " " or "\x7f" <= sign <= "\x9f")]
 
 
+def test_what_has_no_encoding_is_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    put("half \ud83d of a pair")
+    put_json({"name": "half \ud83d of a pair"})
+    said, shown = capsys.readouterr().out.split("\n", 1)
+    assert said == r"half \xd83d of a pair"
+    assert json.loads(shown) == {"name": "half \ud83d of a pair"}
+
+
 def test_an_error_of_a_command_is_shown_the_same_way(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

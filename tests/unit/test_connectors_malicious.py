@@ -291,6 +291,8 @@ def test_a_name_that_leaves_its_path_is_no_name(name: str, tmp_path: Path) -> No
         ("name: a\nconfig:\n  errors.tolerance: none\n  errors.tolerance: all\n", "stands twice"),
         (f"name: a\nconfig: {{database.password: {CANARY}\n", "no YAML"),
         ("- a\n", "holds no connector"),
+        ('name: "\\UFFFFFFFF"\n', "cannot be parsed"),
+        ('name: "\\U00110000"\n', "cannot be parsed"),
         ("name: a\nconfig: {b: '{{ values.__class__.__mro__ }}'}\n", "cannot be filled in"),
         ("name: a\nvalues: {x: '{{ 7 * 7 }}'}\nconfig: {b: '{{ values.x }}'}\n", "plain text"),
         ("name: a\nvalues: {x: [1]}\nconfig: {b: '{{ values.x }}'}\n", "cannot be filled in"),
