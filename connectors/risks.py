@@ -84,12 +84,12 @@ def risk(key: str, before: str | None, after: str | None, connector: str) -> str
 
 
 def _of_tables(key: str, before: str | None, after: str | None, connector: str) -> str:
-    if MASK in f"{before} {after}":
+    if before is None or after is None or MASK in before + after or not key.startswith("table."):
         return (
             "rows that are there already are not read for a new table;"
             " those of a table that goes stay and grow old"
         )
-    old, new = set(entries(before or "")), set(entries(after or ""))
+    old, new = set(entries(before)), set(entries(after))
     if "exclude" in key:
         old, new = new, old
     said = []

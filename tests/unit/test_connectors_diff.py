@@ -99,7 +99,9 @@ def test_what_means_the_same_is_equal(key: str, one: str, other: str, equal: boo
             "public.b: rows in topics and index stay",
         ),
         ("table.exclude.list", r"public\.a,public\.b", r"public\.a", "--table public.b`"),
-        ("collection.include.list", "shop.a", "shop.a,shop.b", "--table shop.b`"),
+        ("collection.include.list", "shop.a", "shop.a,shop.b", "not read for a new table;"),
+        ("schema.include.list", "public", "public,audit", "not read for a new table;"),
+        ("database.exclude.list", "a,b", "a", "not read for a new table;"),
     ],
 )
 def test_a_key_that_reads_again_or_orphans_warns_loudly(key: str, before: str, after: str, said: str) -> None:
@@ -107,6 +109,14 @@ def test_a_key_that_reads_again_or_orphans_warns_loudly(key: str, before: str, a
     (change,) = made.steps[0].changes
     assert change.risk is not None
     assert said in change.risk
+
+
+def test_a_list_of_tables_that_was_not_there_or_goes_names_no_table() -> None:
+    tables = {"table.include.list": r"public\.a"}
+    for desired, found in ((tables, {}), ({}, tables)):
+        (change,) = compared(desired, found).steps[0].changes
+        assert change.risk is not None
+        assert "not read for a new table;" in change.risk
 
 
 def test_a_harmless_key_does_not_warn() -> None:
