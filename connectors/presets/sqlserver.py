@@ -74,10 +74,11 @@ def rules(config: Mapping[str, str]) -> list[Violation]:
 
 def _tls(config: Mapping[str, str]) -> list[Violation]:
     why = "rows and the password would travel unprotected, or to somebody else"
-    wanted = {"database.encrypt": "true", "database.trustServerCertificate": "false"}
+    wanted = {"encrypt": "true", "trustServerCertificate": "false"}
     return [
-        Violation("no-tls", key, config.get(key), value, why)
-        for key, value in wanted.items()
+        Violation("no-tls", key, config[key], value, why)
+        for name, value in wanted.items()
+        for key in (f"database.{name}", f"driver.{name}")
         # Both are the driver's defaults.
         if config.get(key, value).lower() != value
     ]

@@ -187,6 +187,8 @@ def test_rules_of_mongodb(changed: dict[str, str], rule: str) -> None:
         ({"schema.history.internal.kafka.bootstrap.servers": ""}, "history"),
         ({"database.encrypt": "false"}, "no-tls"),
         ({"database.trustServerCertificate": "true"}, "no-tls"),
+        ({"driver.encrypt": "false"}, "no-tls"),
+        ({"driver.trustServerCertificate": "true"}, "no-tls"),
         ({"table.include.list": ""}, "tables"),
     ],
 )
