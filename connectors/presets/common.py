@@ -77,9 +77,9 @@ RULES: Final = frozenset(
 )
 """The names of the rules of every connector, those of the modules beside this one included."""
 
-_KEEPS_ALL: Final[Enforced] = {
-    "acks": ("all", "a broker that fails would take acknowledged changes with it"),
-    "enable.idempotence": ("true", "a retry could write records twice, and out of order"),
+_KEEPS_ALL: Final[Harmless] = {
+    "acks": (("all", "-1"), "a broker that fails would take acknowledged changes with it"),
+    "enable.idempotence": (("true",), "a retry could write records twice, and out of order"),
 }
 """Of the worker's producer, where the connector overrides it. Connect's own are acks=all, and one request
 at a time without idempotence; the worker's file may say otherwise."""
@@ -156,7 +156,9 @@ def left_out(config: Mapping[str, str], key: str, within: str) -> Iterator[Viola
         these = {entry.lower() for entry in entries if entry is not None}
         lost = named - these if kind == "include" else named & these
         if lost or None in entries:
-            why = f"it takes away what {key} names of {', '.join(sorted(lost or named))}: nothing of it comes"
+            why = f"it takes away what {key} names of {', '.join(sorted(lost))}: nothing of it comes"
+            if None in entries:
+                why = f"a pattern in it may take away what {key} names: nothing of that would come"
             yield Violation("tables", other, config[other], f"nothing: {key} is enough", why)
 
 
@@ -186,10 +188,10 @@ def _schemas(config: Mapping[str, str]) -> Iterator[Violation]:
 
 
 def _producer(config: Mapping[str, str]) -> Iterator[Violation]:
-    for name, (value, why) in _KEEPS_ALL.items():
+    for name, (values, why) in _KEEPS_ALL.items():
         key = f"producer.override.{name}"
-        if config.get(key, value) not in {value, "-1" if name == "acks" else value}:
-            yield Violation("producer", key, config[key], value, why)
+        if config.get(key, values[0]).strip().lower() not in values:
+            yield Violation("producer", key, config[key], values[0], why)
     several = config.get(_IN_FLIGHT, "1").strip() != "1"
     if several and config.get("producer.override.enable.idempotence", "false").strip().lower() != "true":
         why = "Connect's producer is not idempotent by default: a retry writes records out of order"

@@ -230,6 +230,7 @@ def test_a_setting_that_loses_or_garbles_is_a_rule_of_its_own_name(
         (shop_config(), {"topic.delimiter": ".", "message.key.columns": ""}),
         (shop_config(), {"snapshot.isolation.mode": "repeatable_read", "snapshot.locking.mode": "none"}),
         (sqlserver(), {"snapshot.isolation.mode": "snapshot"}),
+        (sqlserver(), {"driver.encrypt": "true", "driver.trustServerCertificate": "false"}),
         (mariadb(), {"snapshot.locking.mode": "minimal", "database.include.list": "shop"}),
         (mariadb(), {"gtid.source.includes": "0-1-.*", "gtid.source.filter.dml.events": "false"}),
     ],
@@ -258,6 +259,12 @@ def test_a_list_that_takes_listed_tables_away_again_is_refused(
     base: dict[str, str], changed: dict[str, str]
 ) -> None:
     assert [(v.rule, v.key) for v in found(changed, base)] == [("tables", next(iter(changed)))]
+
+
+@pytest.mark.parametrize("key", ["schema.include.list", "schema.exclude.list"])
+def test_of_a_pattern_it_is_not_said_that_nothing_comes(key: str) -> None:
+    (violation,) = found({key: "public.*"})
+    assert "may take away" in violation.why
 
 
 @pytest.mark.parametrize(
