@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from connectors.inspect import is_captured
+from connectors.listed import listed_names
 from connectors.mariadb_facts import MariaDbFacts, MariaDbTable
 from connectors.postgres_facts import Facts, Table
 from connectors.snapshot_keys import KeyValue, decode_key
@@ -121,7 +122,7 @@ def _signal_refusals(config: Mapping[str, str], facts: Facts | MariaDbFacts) -> 
     name = config.get("signal.data.collection")
     if not name:
         return ["the connector has no signal.data.collection: signals are not heard"]
-    if "source" not in config.get("signal.enabled.channels", "source").split(","):
+    if "source" not in listed_names(config.get("signal.enabled.channels", "source")):
         return ["signal.enabled.channels lacks `source`: rows of the signal table are not heard"]
     if isinstance(facts, Facts):
         table = facts.tables.get(name)

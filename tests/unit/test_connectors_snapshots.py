@@ -206,6 +206,7 @@ def test_a_signal_that_would_not_be_heard_is_refused(changed: dict[str, str], sa
 
 def test_a_table_that_can_be_read_is_not_refused() -> None:
     assert refusals(CONFIG, ["public.a"], facts()) == []
+    assert refusals({**CONFIG, "signal.enabled.channels": "kafka, source"}, ["public.a"], facts()) == []
 
 
 @pytest.mark.parametrize("listed", [r"public\.a.*,public\.b", r"public\.(a|b)", ""])
