@@ -5,6 +5,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from connectors import preset
+from connectors.listed import listed_names
 from connectors.rest import ConnectClient
 from connectors.watch import Pace, wait_for
 from core.errors import ConfigurationError, TransientError
@@ -44,21 +46,33 @@ def parse_offsets(text: str) -> list[dict[str, Any]]:
     return list(found)
 
 
-def refuse_unknown(wanted: Offsets, committed: Offsets, prefix: str | None) -> None:
+def refuse_unknown(wanted: Offsets, committed: Offsets, config: Mapping[str, str]) -> None:
     """Connect stores an offset under any partition, and the connector then never looks at it.
 
-    Known are the partitions that have an offset, and for a Debezium connector `{"server": prefix}`.
-    Raises ConfigurationError for any other.
+    Known are the partitions that have an offset, and those that a Debezium connector of this configuration
+    looks at. Raises ConfigurationError for any other.
     """
     known = [entry["partition"] for entry in committed]
-    if prefix is not None:
-        known.append({"server": prefix})
+    known += [one for one in _partitions(config) if one not in known]
     for entry in wanted:
         if entry["partition"] not in known:
             raise ConfigurationError(
                 f"partition {json.dumps(entry['partition'])} is none of this connector's:"
                 f" it has {', '.join(json.dumps(one) for one in known) or 'none'}"
             )
+
+
+def _partitions(config: Mapping[str, str]) -> list[dict[str, str]]:
+    if (prefix := config.get("topic.prefix")) is None:
+        return []
+    match config.get("connector.class"):
+        case preset.MONGODB_CLASS:
+            return [{"server_id": prefix}]
+        case preset.SQLSERVER_CLASS:
+            databases = listed_names(config.get("database.names", ""))
+            return [{"server": prefix, "database": name} for name in databases]
+        case _:
+            return [{"server": prefix}]
 
 
 def set_offsets(client: ConnectClient, name: str, wanted: Offsets, *, stop: bool, pace: Pace) -> None:
@@ -69,7 +83,7 @@ def set_offsets(client: ConnectClient, name: str, wanted: Offsets, *, stop: bool
     """
     deadline = pace.clock() + pace.timeout_s
     config = _stopped(client, name, stop=stop, deadline=deadline, pace=pace)
-    refuse_unknown(wanted, client.offsets(name), config.get("topic.prefix"))
+    refuse_unknown(wanted, client.offsets(name), config)
     _change(
         lambda: client.alter_offsets(name, wanted),
         lambda: _differing(client.offsets(name), wanted),

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from connectors.offsets import parse_offsets, reset_offsets, set_offsets
+from connectors.offsets import parse_offsets, refuse_unknown, reset_offsets, set_offsets
+from connectors.preset import MONGODB_CLASS, SQLSERVER_CLASS
 from connectors.rest import ConnectClient
 from connectors.watch import Pace
 from core.errors import ConfigurationError, TransientError
@@ -111,6 +112,27 @@ def test_after_a_reset_the_prefix_is_still_a_partition(cluster: Cluster, client:
     cluster.connectors["shop"] = Running(shop_config(), "STOPPED", offsets=[])
     set_offsets(client, "shop", [OFFSET], stop=False, pace=PACE)
     assert cluster.connectors["shop"].offsets == [OFFSET]
+
+
+@pytest.mark.parametrize(
+    ("changed", "partition"),
+    [
+        ({"connector.class": MONGODB_CLASS}, {"server_id": "shop"}),
+        (
+            {"connector.class": SQLSERVER_CLASS, "database.names": "sales,Stock"},
+            {"server": "shop", "database": "Stock"},
+        ),
+    ],
+)
+def test_what_was_saved_of_another_database_is_set_again_after_a_reset(
+    changed: dict[str, str], partition: dict[str, str], cluster: Cluster, client: ConnectClient
+) -> None:
+    saved = {"partition": partition, "offset": {"at": 3}}
+    cluster.connectors["shop"] = Running({**shop_config(), **changed}, "STOPPED", offsets=[])
+    set_offsets(client, "shop", [saved], stop=False, pace=PACE)
+    assert cluster.connectors["shop"].offsets == [saved]
+    with pytest.raises(ConfigurationError, match="is none of this connector's"):
+        refuse_unknown([OFFSET], [], {**shop_config(), **changed})
 
 
 def test_a_partition_that_the_connector_never_reads_is_refused(
