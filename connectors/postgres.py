@@ -33,7 +33,13 @@ SELECT (SELECT system_identifier FROM pg_control_system()) AS server,
        CASE WHEN pg_is_in_recovery() THEN 0
             ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::int END AS timeline
 """
-_ROLE = "SELECT rolname, rolsuper, rolreplication FROM pg_roles WHERE rolname = coalesce(%s, current_user)"
+# On Amazon's servers the right to replicate is a membership, and no attribute of the role.
+_ROLE = """
+SELECT r.rolname, r.rolsuper,
+       r.rolreplication OR EXISTS (SELECT FROM pg_roles a WHERE a.rolname = 'rds_replication'
+                                      AND pg_has_role(r.oid, a.oid, 'MEMBER')) AS replication
+  FROM pg_roles r WHERE r.rolname = coalesce(%s, current_user)
+"""
 # Row-level security as the server decides: not of who may pass it by, nor of an owner unless it is forced.
 _TABLE = """
 SELECT c.oid, c.relreplident::text AS identity, c.relkind = 'p' AS partitioned,
@@ -163,7 +169,7 @@ def _facts(connection: psycopg.Connection[DictRow], wanted: Wanted) -> Facts:
         wal_level=server["wal_level"],
         slot_wal_keep_mb=server["keep_mb"],
         slots_free=server["free"],
-        role=None if role is None else Role(role["rolname"], role["rolsuper"], role["rolreplication"]),
+        role=None if role is None else Role(role["rolname"], role["rolsuper"], role["replication"]),
         tables={name: table for name, table in tables.items() if table is not None},
         publication=None if publication is None else _publication(connection, publication),
         slot=None

@@ -77,7 +77,8 @@ def _role(facts: Facts, wanted: Wanted) -> Check:
         )
     if not role.replication:
         what = f"{role.name} may not replicate"
-        return Check("role", "fail", what, f"ALTER ROLE {role.name} REPLICATION")
+        fix = f"ALTER ROLE {role.name} REPLICATION; on Amazon RDS GRANT rds_replication TO {role.name}"
+        return Check("role", "fail", what, fix)
     return Check("role", "ok", f"{role.name} may replicate and is no superuser")
 
 
@@ -194,9 +195,8 @@ def _slot(facts: Facts, wanted: Wanted) -> Check:  # noqa: PLR0911 - one return 
         )
     if slot.wal_status == "lost":
         what = f"{slot.name} is lost: the database dropped WAL that the connector had not read"
-        return Check(
-            "slot", "fail", what, "drop the slot, delete the connector's offsets, then `tailrace resync`"
-        )
+        fix = "`tailrace connect offsets reset` with --stop, drop the slot, resume it, then `tailrace resync`"
+        return Check("slot", "fail", what, fix)
     if slot.wal_status == "unreserved":
         what = f"{slot.name} {held}, more than its limit, and is lost at the next checkpoint"
         return Check("slot", "fail", what, "start the connector now, or raise max_slot_wal_keep_size")

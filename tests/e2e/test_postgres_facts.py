@@ -95,6 +95,17 @@ def look(server: Postgres, *tables: str, **changed: str) -> Facts:
     return read_facts(server.dsn(ADMIN, "postgres"), wanted_of_postgres(config, tables, {}))
 
 
+def test_a_role_replicates_by_its_own_right_or_by_that_of_amazons_servers(server: Postgres) -> None:
+    with admin(server) as connection:
+        connection.execute("CREATE ROLE rds_replication; CREATE ROLE rented; GRANT rds_replication TO rented")
+    found = {name: look(server, database__user=name).role for name in ("deb", "rented", "readers")}
+    assert {name: role is not None and role.replication for name, role in found.items()} == {
+        "deb": True,
+        "rented": True,
+        "readers": False,
+    }
+
+
 def test_what_a_publication_leaves_out_is_read(server: Postgres) -> None:
     part = look(server, publication__name="part").publication
     assert part is not None
