@@ -80,12 +80,13 @@ def _facts(connection: "Connection[DictCursor]", wanted: MariaDbWanted) -> Maria
         for row in _rows(connection, "SELECT GRANTEE, PRIVILEGE_TYPE FROM information_schema.USER_PRIVILEGES")
         if row["GRANTEE"] in grantees
     }
-    version = re.match(r"(\d+)\.(\d+)", me["version"])
+    is_mariadb, found = "mariadb" in me["version"].lower(), re.match(r"(\d+)\.(\d+)", me["version"])
+    version = (int(found[1]), int(found[2])) if found else (0, 0)
     signal = wanted.signal_table
-    found = {name: _table(connection, name) for name in wanted.tables}
+    tables = {name: _table(connection, name) for name in wanted.tables}
     return MariaDbFacts(
-        is_mariadb="mariadb" in me["version"].lower(),
-        version=(int(version[1]), int(version[2])) if version else (0, 0),
+        is_mariadb=is_mariadb,
+        version=version,
         user=me["user"],
         log_bin=values.get("log_bin", "OFF") == "ON",
         binlog_format=values.get("binlog_format", "ROW"),
@@ -98,14 +99,21 @@ def _facts(connection: "Connection[DictCursor]", wanted: MariaDbWanted) -> Maria
         and ("INSERT" in granted or _may(connection, grantees, "INSERT", signal)),
         signal_exists=signal is not None and _kind(connection, signal) is not None,
         beat_lacks=frozenset(_beat_lacks(connection, granted, grantees, wanted)),
-        unlogged=frozenset(_unlogged(connection, granted, wanted)),
-        tables={name: table for name, table in found.items() if table is not None},
+        unlogged=frozenset(
+            _unlogged(connection, log_status(version, is_mariadb=is_mariadb), granted, wanted)
+        ),
+        tables={name: table for name, table in tables.items() if table is not None},
         dangerous=tuple(
             f"{row['TABLE_SCHEMA']}.{row['TABLE_NAME']}.{row['COLUMN_NAME']} ({row['COLUMN_TYPE']})"
             for row in _rows(connection, _DANGEROUS, [tuple(sorted(UNPARSEABLE)), _DANGEROUS_SHOWN])
         ),
         gtid_strict=values.get("gtid_strict_mode", "ON") == "ON",
     )
+
+
+def log_status(version: tuple[int, int], *, is_mariadb: bool) -> str:
+    """The statement that shows the binlog's filters: MySQL has renamed its own."""
+    return "SHOW MASTER STATUS" if is_mariadb or version < (8, 4) else "SHOW BINARY LOG STATUS"
 
 
 def _retention(values: dict[str, str]) -> int:
@@ -152,12 +160,12 @@ def _beat_lacks(
 
 
 def _unlogged(
-    connection: "Connection[DictCursor]", granted: set[str], wanted: MariaDbWanted
+    connection: "Connection[DictCursor]", query: str, granted: set[str], wanted: MariaDbWanted
 ) -> Iterator[str]:
     """The wanted databases that the binlog's filters leave out; none if the login may not ask."""
     if not granted & {"BINLOG MONITOR", "REPLICATION CLIENT", "SUPER"}:
         return
-    status = next(iter(_rows(connection, "SHOW MASTER STATUS")), None)
+    status = next(iter(_rows(connection, query)), None)
     if status is None:
         return
     only, never = (

@@ -7,7 +7,7 @@ import pytest
 
 from connectors.checks import Check
 from connectors.inspect import captured_tables, inspect
-from connectors.mariadb import read_mariadb_facts
+from connectors.mariadb import log_status, read_mariadb_facts
 from connectors.mariadb_connection import is_mariadb_dsn
 from connectors.mariadb_facts import MariaDbColumn, MariaDbFacts, MariaDbTable, MariaDbWanted
 from connectors.mariadb_writes import send_mariadb_signal
@@ -322,3 +322,18 @@ def test_a_signal_for_a_server_that_is_away_says_so_and_no_password() -> None:
 def test_a_signal_goes_to_the_connectors_own_database_only(kind: str, dsn: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
         facts_of({**config(), "connector.class": kind}, dsn, ["shop.articles"])
+
+
+@pytest.mark.parametrize(
+    ("version", "is_mariadb", "query"),
+    [
+        ((10, 11), True, "SHOW MASTER STATUS"),
+        ((8, 0), False, "SHOW MASTER STATUS"),
+        ((8, 4), False, "SHOW BINARY LOG STATUS"),
+        ((9, 2), False, "SHOW BINARY LOG STATUS"),
+    ],
+)
+def test_a_server_is_asked_for_its_binlog_in_words_that_it_knows(
+    version: tuple[int, int], query: str, *, is_mariadb: bool
+) -> None:
+    assert log_status(version, is_mariadb=is_mariadb) == query
