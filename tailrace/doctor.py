@@ -131,11 +131,15 @@ def _connector(client: ConnectClient, connector: str, config: Mapping[str, str] 
         yield Check(title, "fail", "is not deployed", "deploy it, or correct sources.*.connector")
     elif status.running:
         yield Check(title, "ok", "RUNNING with all tasks")
-    elif (
-        found := explained(client, connector, config, status.failure or f"is {status.summary}")
-    ) is not None:
+    elif (found := explained(client, connector, config, status.failure)) is not None:
         fix = f"mend the cause, then `tailrace connect restart {connector}`"
         yield Check(title, "fail", found.cause, found.hint or fix)
+    else:
+        held = status.state in {"PAUSED", "STOPPED"}
+        fix = (
+            f"`tailrace connect resume {connector}`" if held else "wait; if it stays so, see the worker's log"
+        )
+        yield Check(title, "fail", f"is {status.summary}", fix)
 
 
 def _deployed(title: str, config: dict[str, str], source: str, settings: Settings) -> Iterator[Check]:

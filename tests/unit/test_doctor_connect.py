@@ -58,6 +58,24 @@ def test_a_trace_is_shown_without_the_values_of_secrets(key: str) -> None:
     assert "bad value of the thing (********)" in check.what
 
 
+@pytest.mark.parametrize(
+    ("state", "task", "what", "fix"),
+    [
+        ("PAUSED", "PAUSED", "is paused", "`tailrace connect resume shop`"),
+        ("STOPPED", "STOPPED", "is stopped", "`tailrace connect resume shop`"),
+        ("RUNNING", "UNASSIGNED", "is starting", "wait"),
+    ],
+)
+def test_a_connector_that_is_held_is_told_from_one_that_failed(
+    state: str, task: str, what: str, fix: str
+) -> None:
+    cluster = Cluster()
+    cluster.connectors["shop"] = Running(shop_config(), state, looks=[task])
+    check = examined(cluster, "shop")["connector shop"]
+    assert (check.status, check.what) == ("fail", what)
+    assert check.fix.startswith(fix)
+
+
 def test_a_connector_is_looked_for_by_the_name_that_its_file_says(tmp_path: Path) -> None:
     file = tmp_path / "shop.yaml"
     file.write_text("name: shop-{{ values.stage }}\nvalues: {stage: dev}\nconfig: {}\n")
