@@ -139,7 +139,8 @@ def explain(
         slot = "" if config is None else config.get("slot.name") or "debezium"
         # It may have been filled in for a reference: then it is shown nowhere.
         is_shown = re.fullmatch(r"[a-z0-9_]+", slot) and masked_text(slot, secrets=secrets) == slot
-        found = found.replace("NAME", name).replace("SLOT", slot if is_shown else "…")
+        # The connector's name last: it may hold either word.
+        found = found.replace("SLOT", slot if is_shown else "…").replace("NAME", name)
     return Explanation(cause(text), found)
 
 

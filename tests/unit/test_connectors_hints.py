@@ -119,6 +119,12 @@ def test_a_lost_slot_is_to_be_dropped_first_by_its_name(config: dict[str, str] |
     assert places == sorted(places)
 
 
+def test_a_connectors_name_is_told_as_it_is() -> None:
+    told = explain(LOST[0], {"slot.name": "s"}, name="NAME-OF-SLOT").hint
+    assert told is not None
+    assert "offsets reset NAME-OF-SLOT --stop" in told
+
+
 def test_a_slot_that_is_gone_is_not_to_be_dropped() -> None:
     assert "pg_drop" not in (explain(GONE, {"slot.name": "s"}).hint or "")
 
