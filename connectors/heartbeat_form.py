@@ -66,6 +66,6 @@ def wrong_heartbeat(statement: str) -> str | None:
     found = next(filter(None, (form.fullmatch(one) for form in _WRITES)), None)
     if found is None:
         return f"{_FOR_EVER}, and it does more than to write one row of plain values"
-    if not _OF_BEATS.search(re.split(r"\.(?=[^.]*$)", found["table"])[-1]):
+    if not _OF_BEATS.search(found["table"].rpartition(".")[2]):
         return f"{_FOR_EVER}, and its table's name does not tell that it is for beats"
     return None

@@ -17,8 +17,8 @@ _SYSTEM: Final = (("proc",), ("sys",), ("run", "secrets", "kubernetes.io"))
 """Of the process itself, and its account in the cluster."""
 
 _SHOWN = re.compile(
-    r"name|transforms(\..*)?|predicates(\..*)?|converters|post\.processors|topic\.(?!creation\.)\w.*"
-    r"|topic\.creation\..*|.*\.topic(\.name)?|.*topics?\.prefix|slot\.(name|stream\.params)|publication\.name|.*placeholder.*"
+    r"name|transforms(\..*)?|predicates(\..*)?|converters|post\.processors|topic\..*"
+    r"|.*\.topic(\.name)?|.*topics?\.prefix|slot\.(name|stream\.params)|publication\.name|.*placeholder.*"
     r"|heartbeat\.action\.query|.*list|field\.renames|.*client\.id|.*group\.?id|.*metrics?\.tags"
     r"|signal\.data\.collection|.*statement.*|message\.key\.columns|column\..*|.*\.hash\..*"
     r"|(database|driver)\.application.*|.*\.(delimiter|separator)",
