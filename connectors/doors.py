@@ -72,7 +72,7 @@ def _secrets(config: Mapping[str, str], bare: Mapping[str, str]) -> Iterator[Vio
     why = "Connect keeps its configuration in a topic and shows it over REST"
     want = "a reference: ${file:/path/secrets.properties:name}"
     for key, value in config.items():
-        if (login := _login(key, value)) is not None and harmless(login):
+        if (login := login_password(key, value)) is not None and harmless(login):
             continue
         if (is_secret_key(bare[key]) and not is_reference(value)) or holds_secret(value):
             # The value itself is the secret: it is not in the message.
@@ -83,7 +83,7 @@ def _clients(config: Mapping[str, str], bare: Mapping[str, str]) -> Iterator[Vio
     why = "it makes the Connect worker load a class, read a file or call an address of the file's choice"
     want = "nothing: leave it to the worker's own file"
     for key, value in config.items():
-        if _login(key, value) is not None:
+        if login_password(key, value) is not None:
             continue
         client = _CLIENT_PREFIX.sub("", bare[key], count=1)
         # Of the connector itself, `bootstrap.servers` is nobody's; only a client has them to override.
@@ -134,7 +134,7 @@ def _stream(config: Mapping[str, str]) -> Iterator[Violation]:
             yield Violation("client-door", key, "another option", "nothing, messages=… or origin=…", why)
 
 
-def _login(key: str, value: str) -> str | None:
+def login_password(key: str, value: str) -> str | None:
     """The password of the schema history's login; None for anything else."""
     found = _LOGIN.fullmatch(value) if _HISTORY_LOGIN.fullmatch(key) else None
     return None if found is None else found[2]

@@ -8,9 +8,11 @@ from itertools import count
 from pydantic import ValidationError
 
 from connectors.diff import OWNER_KEY
+from connectors.doors import login_password
 from connectors.file import said
 from connectors.live import LiveConnector
 from connectors.masking import holds_secret, is_reference, is_secret_key
+from connectors.references import harmless
 from connectors.spec import ConnectorSpec, spec_of
 from connectors.substitution import connects_own
 from core.errors import ConfigurationError
@@ -43,12 +45,12 @@ def exported(
     for key, value in sorted(live.config.items()):
         if key == OWNER_KEY:
             continue
-        if _is_literal_secret(key, value, password_keys):
+        before, secret, after = _parted(key, value, password_keys)
+        config[key] = connects_own(before)
+        if secret:
             variable = _variable(live.name, key, {*taken, *variables})
             variables[variable] = key
-            config[key] = f"${{env:{variable}}}"
-        else:
-            config[key] = connects_own(value)
+            config[key] += f"${{env:{variable}}}{connects_own(after)}"
     state = live.state if live.state in {"paused", "stopped"} else "running"
     try:
         spec = spec_of(live.name, config)
@@ -62,9 +64,14 @@ def exported(
     return Exported(spec, variables, tuple(_notes(spec, variables)))
 
 
-def _is_literal_secret(key: str, value: str, password_keys: Collection[str]) -> bool:
+def _parted(key: str, value: str, password_keys: Collection[str]) -> tuple[str, str, str]:
+    """The value before, in and after its literal secret, which is "" where there is none."""
+    password = login_password(key, value)
+    if password is not None:
+        head, _, tail = value.rsplit('"', 2)
+        return (value, "", "") if harmless(password) else (f'{head}"', password, f'"{tail}')
     secret = is_secret_key(key) or key in password_keys
-    return bool(value) and ((secret and not is_reference(value)) or holds_secret(value))
+    return ("", value, "") if (secret and not is_reference(value)) or holds_secret(value) else (value, "", "")
 
 
 def _variable(connector: str, key: str, taken: Collection[str]) -> str:

@@ -72,6 +72,19 @@ def test_a_url_with_a_password_is_a_secret_whole() -> None:
     assert made.spec.config["some.url"] == "${env:SHOP_SOME_URL}"
 
 
+@pytest.mark.parametrize("password", [CANARY, ";", "${file:/secrets/kafka.properties:history}"])
+def test_of_the_schema_historys_login_only_its_password_is_a_secret(password: str) -> None:
+    key = "schema.history.internal.producer.sasl.jaas.config"
+    login = (
+        "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        f' username="${{env:USER}}" password="{password}";'
+    )
+    made = exported(live(**{key: login}))
+    assert CANARY not in str(made)
+    assert not any("sasl.jaas.config" in note for note in made.notes if "`apply` would refuse" in note)
+    assert made.spec.resolved(dict.fromkeys(made.variables, password)).config[key] == login
+
+
 def test_what_the_preset_would_refuse_is_noted() -> None:
     made = exported(live(skipped__operations="t"))
     assert any("TRUNCATE" in note for note in made.notes)
