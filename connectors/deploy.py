@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping
 
 from connectors.apply import apply
 from connectors.diff import OWNER_KEY, Desired, plan
-from connectors.hints import cause
 from connectors.live import ConnectorStatus
 from connectors.rest import ConnectClient
 from connectors.spec import ConnectorSpec
 from connectors.watch import Pace
 from core.errors import ConfigurationError, TransientError
 from core.telemetry import logger
-
-__all__ = ["cause", "deploy", "refuse_violations"]
 
 log = logger(__name__)
 
@@ -35,7 +32,7 @@ def deploy(
     refuses it, or if the connector fails: the message holds its cause. Raises TransientError if it has
     not settled within `timeout_s`.
     """
-    refuse_violations(spec)
+    _refuse_violations(spec)
     made = spec.resolved(environment)
     live = client.connectors()
     found = live.get(spec.name)
@@ -55,7 +52,7 @@ def deploy(
     return status
 
 
-def refuse_violations(spec: ConnectorSpec) -> None:
+def _refuse_violations(spec: ConnectorSpec) -> None:
     """Raises ConfigurationError that names every rule that the file breaks."""
     if found := spec.violations():
         lines = "\n".join(f"  {violation}" for violation in found)

@@ -337,7 +337,7 @@ def test_clean_needs_its_database_before_anything(
     assert "pg_drop_replication_slot('tailrace_shop')" in refused.err
     monkeypatch.setenv("ADMIN", "host=127.0.0.1 port=1 dbname=shop user=u")
     away = tailrace("delete", "shop", "--clean", "--yes", "--database", "${env:ADMIN}", code=1)
-    assert "could not be asked" in away.err or "reach" in away.err
+    assert "the database could not be asked" in away.err
     monkeypatch.setenv("ADMIN", "mysql://u@127.0.0.1:1/shop")
     other = tailrace("delete", "shop", "--clean", "--yes", "--database", "${env:ADMIN}", code=2)
     assert "another database" in other.err
@@ -349,7 +349,7 @@ def test_clean_of_a_connector_that_is_gone_goes_by_its_file(
 ) -> None:
     assert "run it with --clean" in tailrace("delete", "shop", "--yes", code=2).err
     refused = tailrace("delete", "shop", "--clean", "--yes", code=2).err
-    assert "no source of this topic.prefix" in refused or "--database" in refused
+    assert "--database" in refused
     assert "pg_drop_replication_slot('tailrace_shop')" in refused, "its file says which"
     unknown = tailrace("delete", "nope", "--clean", "--yes", code=2).err
     assert "no file names it" in unknown
