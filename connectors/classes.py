@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from connectors.keys import names_a_table
+from connectors.keys import ends_with_a_name
 from connectors.presets.common import JSON_CONVERTER
 from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS
 from connectors.presets.mongodb import MONGODB_CLASS
@@ -122,7 +122,7 @@ def class_rule(config: Mapping[str, str]) -> Iterator[Violation]:
 
 def _refused(config: Mapping[str, str], key: str, value: str) -> str | None:
     """What to write instead; None if nothing is wrong with it."""
-    if key == "connector.class" or names_a_table(key):
+    if key == "connector.class" or ends_with_a_name(key):
         return None
     if key in _FIXED:
         return None if value in _FIXED[key] else " or ".join(_FIXED[key])

@@ -25,7 +25,7 @@ _VALUES: Final = tuple(
         (r"database\.((include|exclude)\.list|initial\.statements)", _ANY),
         (r"database\.hostname", r"[A-Za-z0-9_.,:\[\]-]*"),
         (r"database\.port", r"[0-9]{1,5}"),
-        (r"database\.(dbname|names|instance)", r"[\w.,$@+~-]*"),
+        (r"database\.(dbname|names|instance)", r"[\w.,$@+~ -]*"),
         (r"database\.(server\.id(\.offset)?|query\.timeout\.ms)", rf"-?{_NUMBER}"),
         (r"database\.connectionTimeZone", r"[A-Za-z0-9_/+:-]*"),
         (r"database\.(sslcert|sslkey|sslrootcert|ssl\.(keystore|truststore))", _FILE),

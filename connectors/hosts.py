@@ -9,7 +9,7 @@ import socket
 from collections.abc import Collection, Iterator, Mapping
 from typing import Final
 
-from connectors.keys import names_a_table
+from connectors.keys import ends_with_a_name
 from connectors.mongo_address import SCHEMES as MONGO_SCHEMES
 from connectors.mongo_address import mongo_hosts, wrong_mongo
 from connectors.references import harmless
@@ -71,7 +71,7 @@ def host_rules(config: Mapping[str, str], allowed: Collection[str] | None = None
     """Addresses that no connector may name; with `allowed`, every one that is not on that list."""
     for key, value in config.items():
         whole = harmless(value)
-        if _HOST_KEY.fullmatch(key) and not names_a_table(key):
+        if _HOST_KEY.fullmatch(key) and not ends_with_a_name(key):
             if "${" in value and not whole:
                 why = "a part of an address that is filled in on the worker carries a secret to a name server"
                 want = _PLAIN_MONGO if _MONGO.match(value) else _WHOLE

@@ -2,9 +2,13 @@
 
 from typing import Final
 
-_OF_TABLES: Final = ("snapshot.select.statement.overrides.", "snapshot.collection.filter.overrides.")
+_NAMING: Final = (
+    "snapshot.select.statement.overrides.",
+    "snapshot.collection.filter.overrides.",
+    "column.mask.hash.",
+)
 
 
-def names_a_table(key: str) -> bool:
-    """Whether the key ends with a table's name: `….addresses` holds no address, `….tokens` no token."""
-    return key.startswith(_OF_TABLES)
+def ends_with_a_name(key: str) -> bool:
+    """Whether it ends with a table's name, or a salt: `….addresses` holds no address, `….tokens` no token."""
+    return key.startswith(_NAMING)

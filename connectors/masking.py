@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Final
 
-from connectors.keys import names_a_table
+from connectors.keys import ends_with_a_name
 
 MASK: Final = "********"
 SHORTEST: Final = 4
@@ -49,7 +49,7 @@ _ASSIGNED = re.compile(
 
 def is_secret_key(key: str) -> bool:
     """Whether the value under this key is a secret by the key's name."""
-    return bool(_SECRET_KEY.search(key)) and not (_NOT_SECRET.search(key) or names_a_table(key))
+    return bool(_SECRET_KEY.search(key)) and not (_NOT_SECRET.search(key) or ends_with_a_name(key))
 
 
 def is_reference(value: str) -> bool:

@@ -22,6 +22,8 @@ def rules(changed: dict[str, str]) -> set[str]:
         {"database.hostname": "${env:DB_HOST}"},
         {"database.port": "${env:DB_PORT}"},
         {"database.dbname": "shop-2_b"},
+        {"database.dbname": "my shop"},
+        {"column.mask.hash.v2.SHA-256.with.salt.secretSalt": r"public\.articles\.author"},
         {"driver.socketTimeout": "30"},
         {"database.initial.statements": "SET lock_timeout = '5s'; SET statement_timeout TO 0;"},
         {"heartbeat.action.query": "SELECT pg_logical_emit_message(false, 'heartbeat', now()::text)"},
