@@ -2,9 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Final, Self
 
 from connectors.masking import is_reference, is_secret_key, masked_text
+
+_QUOTES_NOTHING: Final = frozenset({"client-door", "exfiltration", "injection"})
+"""Rules that say in words what was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class Violation:
     def _found(self) -> str:
         if self.found is None:
             return "is not set"
-        if is_secret_key(self.key) and not is_reference(self.found):
+        in_words = self.rule in _QUOTES_NOTHING
+        if is_secret_key(self.key) and not (in_words or is_reference(self.found)):
             return "is a literal"
         return f"is {masked_text(self.found)}"

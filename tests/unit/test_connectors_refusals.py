@@ -53,6 +53,19 @@ def test_a_refusal_tells_no_secret(case: str) -> None:
     assert CANARY not in " ".join(map(str, found))
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("database.password", "${file:/proc/self/environ:A}", "is a reference to another place:"),
+        ("producer.override.sasl.jaas.config", CANARY, "is set:"),
+        ("database.password", CANARY, "is a literal:"),
+    ],
+)
+def test_what_was_found_under_a_secrets_key_is_told_in_words(key: str, value: str, said: str) -> None:
+    lines = [str(one) for one in violations({**shop_config(), key: value})]
+    assert any(line.startswith(f"{key} {said}") for line in lines)
+
+
 @pytest.mark.parametrize("arguments", [["validate", "--offline"], ["plan"], ["apply"]], ids=" ".join)
 @pytest.mark.parametrize("case", SHOWING)
 def test_the_command_line_tells_no_secret_of_what_it_refuses(
