@@ -69,6 +69,8 @@ class Step:
     changes: tuple[Change, ...] = ()
     state: tuple[State, State] | None = None
     desired: Desired | None = field(default=None, repr=False)
+    inherited: frozenset[str] = frozenset()
+    """Keys of which a connector that goes with this plan has the same, such as its slot."""
 
     @property
     def risks(self) -> list[str]:
@@ -205,7 +207,7 @@ def _renamed(step: Step, live: Mapping[str, LiveConnector], gone: Collection[str
         " deleted meanwhile is told by no event: `tailrace resync` after"
     )
     changes = (replace(change, risk=said) if change.key == key else change for change in step.changes)
-    return replace(step, changes=tuple(changes))
+    return replace(step, changes=tuple(changes), inherited=frozenset(taken))
 
 
 def _conflicts(desired: Sequence[Desired], live: Mapping[str, LiveConnector], *, gone: set[str]) -> list[str]:

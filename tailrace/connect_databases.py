@@ -80,8 +80,10 @@ def to_look_at(planned: Plan) -> list[Step]:
 
 
 def takes_a_slot(step: Step) -> bool:
-    """Whether the connector comes to a slot that it does not read by now."""
-    return step.action == "create" or any(change.key == "slot.name" for change in step.changes)
+    """Whether the connector comes to a slot that it does not read by now, nor one that goes first."""
+    return "slot.name" not in step.inherited and (
+        step.action == "create" or any(change.key == "slot.name" for change in step.changes)
+    )
 
 
 def preflights(
@@ -89,7 +91,7 @@ def preflights(
 ) -> Iterator[tuple[str, list[Check]]]:
     """The database behind each connector, judged before anything is sent.
 
-    `fresh`: those that come to a slot that they do not read by now.
+    `fresh`: the names of those of which `takes_a_slot` says so.
     """
     for one, made in zip(loaded, desired, strict=True):
         dsn = dsn_of(place, made.config)

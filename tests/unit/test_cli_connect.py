@@ -180,6 +180,29 @@ def test_another_slot_that_somebody_reads_is_refused(
     assert "is read by somebody already" not in tailrace("apply", code=1).err, "it was let go of"
 
 
+def test_a_new_name_takes_over_the_slot_of_the_one_that_goes(
+    cluster: Cluster, folder: Path, tailrace: Tailrace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facts(_dsn: str, wanted: Wanted) -> Facts:
+        read = Slot(wanted.slot, "pgoutput", active=True, wal_status="reserved", retained_bytes=0)
+        return Facts(15, "logical", 1024, 3, None, {}, None, read)
+
+    tailrace("apply", "--settle", "0")
+    has_database(folder, monkeypatch, "host=h dbname=shop user=u")
+    for module in ("connectors.inspect", "tailrace.connect_databases"):
+        monkeypatch.setattr(f"{module}.read_facts", facts)
+    monkeypatch.setattr("tailrace.connect_databases.LETS_GO_SECONDS", 0.1)
+    path = folder / "connectors" / "shop.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"name": "renamed"}))
+    told = tailrace("apply", "--prune", "--yes", code=1).err
+    assert "fail  renamed: publication" in told, "the rest is looked at"
+    assert "is read by somebody already" not in told
+    write(folder, "shop")
+    path.write_text(path.read_text().replace("name: shop", "name: renamed"))
+    cluster.connectors["shop"].config["slot.name"] = "another"
+    assert "is read by somebody already" in tailrace("apply", "--prune", "--yes", code=1).err
+
+
 @pytest.mark.parametrize(
     "changed",
     [
