@@ -19,8 +19,9 @@ _FORBIDDEN = re.compile(
 )
 """Also what begins a statement: SQL Server needs no semicolon between two."""
 
-_CALL = re.compile(r"([^ (),:;=<>+*/%|&!~^?-]+) *\(")
-"""What stands before a bracket, up to a blank or an operator: names may hold signs of any script."""
+_CALL = re.compile(r"(?<![^ (),:;=<>+*/%|&!~^?-])([^ (),:;=<>+*/%|&!~^?-]++) *\(")
+"""What stands before a bracket, up to a blank or an operator: names may hold signs of any script. From the
+beginning of a word only: from each of its letters it would take a square of time."""
 
 _CALLED: Final = re.compile(
     # Not functions, but what may stand before a bracket.

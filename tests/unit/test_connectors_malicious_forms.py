@@ -97,6 +97,12 @@ def test_what_people_need_is_no_attack(changed: dict[str, str]) -> None:
     assert [one for one in found if one.rule in NEVER_ACCEPTED] == []
 
 
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("word", ["a", '"a"', "a ", "f("])
+def test_a_long_statement_is_judged_in_a_short_time(word: str) -> None:
+    assert violations({**shop_config(), **override(f"SELECT {word * (100_000 // len(word))}")})
+
+
 @pytest.mark.parametrize(
     "statement",
     [
