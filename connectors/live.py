@@ -86,7 +86,6 @@ class Health:
     status: str
     version: str
     kafka_cluster_id: str
-    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

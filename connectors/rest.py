@@ -63,7 +63,6 @@ class ConnectClient:
             status=str(found.get("status", "answering")),
             version=str(root.get("version", "?")),
             kafka_cluster_id=str(root.get("kafka_cluster_id", "?")),
-            message=str(found.get("message", "")),
         )
 
     def names(self) -> list[str]:
