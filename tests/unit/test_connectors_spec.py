@@ -1,4 +1,4 @@
-"""Connector files: their shapes, values, profiles, templates and references; and what is said of errors."""
+"""Connector files: their shapes, values, profiles and templates; and what is said of errors."""
 
 import json
 import re
@@ -6,72 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from connectors.masking import masked_text
 from connectors.preset import MARIADB_CLASS, MYSQL_CLASS, POSTGRES_CLASS, postgres_config
-from connectors.presets.common import EVERYWHERE, HARMLESS
 from connectors.spec import ConnectorSpec, read_spec, read_specs, spec_of, write_spec
 from connectors.substitution import connects_own
 from connectors.templates.catalogue import TEMPLATES
 from core.errors import ConfigurationError
 from tests.unit.connect_world import CANARY
-
-REFERENCE = "${file:/secrets/connect.properties:debezium}"
-
-COMMON = {"prefix": "shop", "user": "debezium", "password": REFERENCE}
-BINLOG = {
-    "host": "db.example",
-    "tables": ["shop.articles"],
-    "server_id": 5401,
-    "history_servers": "kafka:9092",
-    "signal_table": "shop.debezium_signal",
-}
-POSTGRES = {
-    "host": "db.example",
-    "database": "shop",
-    "tables": ["public.articles"],
-    "placeholder": "__uv_0123456789abcdef__",
-}
-VALUES: dict[str, dict[str, Any]] = {
-    "postgres": COMMON | POSTGRES,
-    "outbox": COMMON | POSTGRES | {"tables": ["public.outbox"]},
-    "mariadb": COMMON | BINLOG,
-    "mysql": COMMON | BINLOG,
-    "mongodb": COMMON
-    | {
-        "collections": ["shop.articles"],
-        "connection_string": "mongodb://m1.example:27017,m2.example:27017/?replicaSet=rs0",
-        "signal_collection": "shop.debezium_signal",
-    },
-    "sqlserver": COMMON
-    | {
-        "host": "db.example",
-        "databases": ["shop"],
-        "tables": ["dbo.articles"],
-        "history_servers": "kafka:9092",
-        "signal_table": "shop.dbo.debezium_signal",
-    },
-}
-
-
-def read(tmp_path: Path, content: object, profile: str | None = None, name: str = "c.yaml") -> ConnectorSpec:
-    file = tmp_path / name
-    file.write_text(json.dumps(content) if name.endswith("json") else yaml.safe_dump(content))
-    return read_spec(file, profile)
-
-
-def refused(tmp_path: Path, content: object, profile: str | None = None) -> str:
-    with pytest.raises(ConfigurationError) as raised:
-        read(tmp_path, content, profile)
-    assert CANARY not in str(raised.value)
-    return str(raised.value).removeprefix(f"{tmp_path / 'c.yaml'}: ")
-
-
-def live() -> dict[str, str]:
-    return TEMPLATES["postgres"].build(
-        **TEMPLATES["postgres"].values.model_validate(VALUES["postgres"]).model_dump()
-    )
+from tests.unit.connector_files_world import VALUES, live, read, refused
 
 
 def test_each_template_is_tested() -> None:
@@ -276,55 +218,6 @@ def test_what_connect_answers_and_takes_is_read_too(tmp_path: Path) -> None:
     )
 
 
-def test_the_environment_is_filled_in_when_it_is_applied() -> None:
-    config = {
-        "connector.class": POSTGRES_CLASS,
-        "database.password": "${env:PW}",
-        "database.user": "u-${env:WHO}",
-        "ssl.key.password": "${file:/x:y}",
-        "other.password": "$${env:PW}",
-        "vault": "${vault:kv/data/db:pw}",
-    }
-    made = spec_of("shop", config).resolved({"PW": CANARY, "WHO": "me-${env:PW}"})
-    assert made.config["database.password"] == CANARY
-    assert made.config["database.user"] == "u-me-${env:PW}", "what was put in is not read again"
-    assert made.config["ssl.key.password"] == "${file:/x:y}"
-    assert made.config["other.password"] == "${env:PW}"
-    assert made.config["vault"] == "${vault:kv/data/db:pw}"
-    assert made.secrets == {CANARY, "me-${env:PW}"}
-    assert CANARY not in repr(made)
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ({}, "connector shop: environment variable PW is not set, which config.database.password needs"),
-        (
-            {"PW": ""},
-            "connector shop: environment variable PW is empty, which config.database.password needs",
-        ),
-    ],
-)
-def test_a_missing_variable_is_named_with_its_key(environment: dict[str, str], said: str) -> None:
-    spec = spec_of("shop", {**live(), "database.password": "${env:PW}"})
-    with pytest.raises(ConfigurationError) as raised:
-        spec.resolved(environment)
-    assert str(raised.value).startswith(said)
-    assert "env: connect" in str(raised.value)
-    assert masked_text(str(raised.value)) == str(raised.value), "what is shown hides no word of it"
-
-
-def test_a_class_of_the_environment_is_judged_too() -> None:
-    with pytest.raises(ConfigurationError, match=r"connector\.class is ") as raised:
-        spec_of("shop", {**live(), "connector.class": "${env:A_CLASS}"}).resolved({"A_CLASS": CANARY})
-    assert CANARY not in str(raised.value)
-
-
-def test_a_variable_without_a_name_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="names no environment variable"):
-        spec_of("shop", {**live(), "database.user": "${env:A B}"}).resolved({})
-
-
 def test_a_live_configuration_is_written_and_read_back_as_it_was(tmp_path: Path) -> None:
     config = {**live(), "odd": "{{ x }} {% y %} {{", "regex": r"a{2}{#b}$1", "own": connects_own("${env:X}")}
     spec = spec_of("shop", config, accept={"no-tls": "loopback"}, state="paused")
@@ -392,37 +285,3 @@ def test_the_document_lists_the_values_of_each_template(template: str) -> None:
         for name, field in TEMPLATES[template].values.model_fields.items()
     ]
     assert listed == wanted
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        *EVERYWHERE,
-        *HARMLESS,
-        "slot.name",
-        "publication.name",
-        "unavailable.value.placeholder",
-        "table.include.list",
-        "lsn.flush.mode",
-        "topic.creation.default.retention.ms",
-    ],
-)
-def test_what_the_environment_holds_cannot_hide_from_a_rule_about_data(key: str) -> None:
-    assert spec_of("shop", live() | {key: "${env:PLACE}"}).violations() != []
-
-
-@pytest.mark.parametrize(
-    ("rule", "said"),
-    [
-        ("no-tsl", "accept.no-tsl: there is no such rule: did you mean no-tls?"),
-        ("x", "accept.x: there is no such rule: write one of bigint.unsigned.handling.mode, "),
-    ],
-)
-def test_a_waiver_of_no_rule_is_refused(rule: str, said: str, tmp_path: Path) -> None:
-    assert said in refused(tmp_path, {"name": "a", "accept": {rule: "because"}})
-
-
-def test_a_waiver_that_waives_nothing_is_told() -> None:
-    spec = spec_of("shop", {**live(), "database.sslmode": "disable"}, accept={"no-tls": "a", "tables": "b"})
-    assert spec.violations() == []
-    assert spec.idle_waivers() == ["tables"]

@@ -1,126 +1,20 @@
-"""What one batch of raw records becomes: lengths, key shapes, the brake, and positions after a crash."""
+"""What one batch of raw records becomes: lengths, key shapes, the brake, and whose batch it is."""
 
 import asyncio
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from core.clock import FixedClock
-from core.errors import ConfigurationError, FencedError, TransientError
-from core.keys import RowKey, TableId
-from core.settings import Ingest, Source
+from core.errors import ConfigurationError, FencedError
+from core.keys import RowKey
 from core.state import Progress, StateRow, Truncate
-from core.state_table import StateTable
 from core.version import version
 from ingest.agents.resolve_agent import LostPartitionError, ResolveAgent
 from ingest.dead_letters import MOST_BYTES, DeadLetter
-from ingest.state_store import EncodedRow
-
-TABLE = TableId("shop", "public.notes")
-SOURCE = Source(prefix="shop", tables=["public.notes"])
-
-
-class Store:
-    """A state topic of two partitions that takes everything."""
-
-    partitions = 2
-
-    def __init__(self) -> None:
-        self.table = StateTable()
-        self.offset = 0
-
-    async def catch_up(self) -> None:
-        """It is."""
-
-    async def repair(self, check_owner: Callable[[], None]) -> None:
-        check_owner()
-
-    async def write(
-        self,
-        rows: Sequence[EncodedRow],
-        truncate: Truncate | None,
-        progress: Progress | None,
-        check_owner: Callable[[], None],
-    ) -> None:
-        check_owner()
-        for mark in (*(one.row for one in rows), truncate, progress):
-            for partition in range(1 if isinstance(mark, StateRow) else self.partitions):
-                if mark is not None:
-                    self.offset += 1
-                    self.table.apply(partition, self.offset, mark)
-
-
-class World:
-    """An agent, restarted at will, over one store."""
-
-    def __init__(self, epoch: int = 0, **ingest: Any) -> None:
-        self.epoch, self.ingest = epoch, Ingest.model_validate(ingest)
-        self.store = Store()
-        self.parked: list[DeadLetter] = []
-        self.offset = self.log_start = 0
-        self.restart()
-
-    def restart(self) -> None:
-        store: Any = self.store
-        self.agent = ResolveAgent(
-            TABLE,
-            SOURCE,
-            self.epoch,
-            store,
-            self.park,
-            self.ingest,
-            FixedClock(),
-            lambda _: None,
-            lambda: self.log_start,
-        )
-        self.agent._app = SimpleNamespace(
-            consumer_generation_id=1,
-            flow_control=SimpleNamespace(is_active=lambda: True),
-            consumer=SimpleNamespace(assignment=lambda: {("shop.public.notes", 0)}),
-        )
-
-    async def park(self, letters: Sequence[DeadLetter]) -> None:
-        self.parked += letters
-
-    def take(self, *values: bytes | dict[str, Any], key: object = None) -> None:
-        """One batch; it stays unread where it was refused."""
-        batch = self.batch(*values, key=key)
-        asyncio.run(self.agent._handle(batch))
-        self.offset += len(batch)
-
-    def batch(self, *values: bytes | dict[str, Any], key: object = None) -> list[Any]:
-        batch = []
-        for place, value in enumerate(values):
-            message = SimpleNamespace(
-                topic="shop.public.notes",
-                partition=0,
-                offset=self.offset + place,
-                timestamp=0.0,
-                key=json.dumps(key or {"id": 1}).encode(),
-                value=value if isinstance(value, bytes) else json.dumps(value).encode(),
-                headers=(),
-                generation_id=self.agent._app.consumer_generation_id,
-            )
-            batch.append(SimpleNamespace(message=message))
-        return batch
-
-    def row(self, key: object = None) -> StateRow | None:
-        return self.store.table.get(RowKey.of(key or {"id": 1}).canonical)  # type: ignore[arg-type]
-
-
-def change(op: str, lsn: int, after: dict[str, Any] | None = None) -> dict[str, Any]:
-    source = {"connector": "postgresql", "schema": "public", "table": "notes", "lsn": lsn}
-    return {
-        "op": op,
-        "after": after,
-        "source": {**source, "sequence": json.dumps([str(lsn - 1), str(lsn)]), "ts_ms": lsn * 1000},
-    }
-
-
-UNREADABLE = b'{"schema": {"type": "struct"}, "payload": {"op": "c"}}'
+from tests.unit.resolve_agent_world import UNREADABLE, World, change, snapshot_row
 
 
 def test_a_delete_is_never_set_aside_for_the_length_of_what_it_carries() -> None:
@@ -165,29 +59,6 @@ def test_a_new_epoch_takes_the_shape_of_its_own_keys(truncated: bool) -> None:
     world.restart()
     world.take(change("r", 21, {"id": 5}), key={"id": 5})
     assert "run `tailrace resync`" in str(world.parked[0].error)
-
-
-def test_progress_after_a_torn_write_says_no_more_than_was_written() -> None:
-    """A crash in a write: one partition has the batch to its end, the other only the one before."""
-    world = World()
-    old, new = Progress(9, "0/9", 9_000), Progress(99, "0/63", 99_000)
-    world.store.table.progress = {0: old, 1: new}
-    world.offset = 10
-    world.take(change("c", 10, {"id": 1}))
-    first = world.store.table.progress[0]
-    assert (first.version, first.position, first.committed_at) == (10, "0/A", 10_000)
-    # Once the log has been read to where the other one was, what it says holds again.
-    world.offset = 99
-    world.take(b'{"schema": null}')
-    again = world.store.table.progress[0]
-    assert (again.version, again.position, again.committed_at) == (99, "0/63", 99_000)
-
-
-def test_progress_that_one_partition_never_had_is_nothing() -> None:
-    world = World()
-    world.store.table.progress = {1: Progress(99, "0/63", 99_000)}
-    world.take(b'{"op": "m"}')
-    assert (world.store.table.progress[0].position, world.store.table.progress[0].committed_at) == ("", 0)
 
 
 def test_each_start_with_a_wrong_set_up_stops_before_it_sets_anything_aside() -> None:
@@ -293,60 +164,6 @@ def test_a_batch_that_a_rebalance_takes_away_is_counted_once_it_is_written() -> 
     assert world.row() is not None
 
 
-def snapshot_row(number: int, lsn: int, body: str = "") -> dict[str, Any]:
-    made = change("r", lsn, {"id": number, "body": body})
-    made["source"] |= {"sequence": json.dumps([None, str(lsn)]), "snapshot": "true", "name": "shop"}
-    return made
-
-
-def test_a_snapshot_that_begins_anew_is_known_after_a_restart() -> None:
-    world = World()
-    for number in (1, 2):
-        world.take(snapshot_row(number, 100), key={"id": number})
-        world.restart()
-    for number in (2, 3):
-        world.take(snapshot_row(number, 200), key={"id": number})
-        world.restart()
-    rows = [world.row({"id": number}) for number in (1, 2, 3)]
-    assert [row is not None and not row.deleted for row in rows] == [False, True, True]
-    assert [world.store.table.dead_below(partition) for partition in range(2)] == [2, 2]
-
-
-@pytest.mark.parametrize("write", [1, 2])
-def test_a_snapshot_that_begins_anew_survives_a_crash_in_its_first_write(
-    write: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its first row may be there without its truncate, or its truncate without progress."""
-    world = World()
-    world.take(snapshot_row(1, 100))
-    whole = world.store.write
-    writes = 0
-
-    async def torn(
-        rows: Sequence[EncodedRow],
-        truncate: Truncate | None,
-        progress: Progress | None,
-        check_owner: Callable[[], None],
-    ) -> None:
-        nonlocal writes
-        writes += 1
-        if writes == write:
-            await whole(rows, None, None, check_owner)
-            raise TransientError("the broker went away")
-        await whole(rows, truncate, progress, check_owner)
-
-    monkeypatch.setattr(world.store, "write", torn)
-    with pytest.raises(TransientError):
-        world.take(snapshot_row(2, 200), key={"id": 2})
-    world.restart()
-    world.take(snapshot_row(2, 200), key={"id": 2})
-    first, second = world.row({"id": 1}), world.row({"id": 2})
-    assert first is not None
-    assert second is not None
-    assert (first.deleted, second.deleted) == (True, False)
-    assert [world.store.table.dead_below(partition) for partition in range(2)] == [1, 1]
-
-
 def test_a_row_that_is_too_long_begins_a_snapshot_too() -> None:
     world = World()
     world.take(snapshot_row(1, 100))
@@ -373,42 +190,3 @@ def test_a_truncated_row_has_a_grave_for_as_long_as_a_deleted_one() -> None:
     assert expired(world.agent) == []
     clock.advance(120)
     assert [row.deleted for row in expired(world.agent)] == [True]
-
-
-@pytest.mark.parametrize("restarted", [False, True])
-def test_records_that_were_deleted_before_they_were_read_are_missed(restarted: bool) -> None:
-    world = World()
-    world.take(change("c", 10, {"id": 1}))
-    if restarted:
-        world.restart()
-    world.offset = world.log_start = 7
-    with pytest.raises(FencedError, match=r"records 1 to 6 were deleted before they were read.*resync"):
-        world.take(change("u", 20, {"id": 1}))
-    row = world.row()
-    assert row is not None
-    assert row.version == 0
-
-
-def test_a_mark_in_the_log_that_nobody_is_given_is_no_loss() -> None:
-    world = World()
-    world.take(change("c", 10, {"id": 1}))
-    world.offset = 2
-    world.take(change("u", 20, {"id": 1}))
-    world.restart()
-    world.offset = 4
-    world.take(change("u", 30, {"id": 1}))
-    row = world.row()
-    assert row is not None
-    assert row.version == 4
-
-
-def test_a_new_epoch_may_begin_anywhere() -> None:
-    world = World()
-    world.take(change("c", 10, {"id": 1}))
-    world.epoch = 1
-    world.restart()
-    world.offset = world.log_start = 50
-    world.take(change("r", 20, {"id": 1}))
-    row = world.row()
-    assert row is not None
-    assert row.version == version(1, 50)
