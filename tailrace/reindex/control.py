@@ -5,25 +5,24 @@ make it so.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Final, Self, TypeVar
+from typing import Final, Self
 
 from core.clock import Clock, SystemClock
 from core.consumer import away
 from core.errors import ConfigurationError, TransientError
-from core.keys import TableId
 from core.settings import KafkaLog, Settings
-from core.topics import generations_topic, index_group, state_topic
+from core.topics import generations_topic
 from ingest.generations import Frozen, Generation, Pace, Pointer, Record, Registry, encode_record
 from ingest.registry import RegistryTail, RegistryWriter, Wish
 from ingest.topics_admin import TopicsAdmin
 from tailrace.adapters import load_encoders
 from tailrace.reindex import decide
 from tailrace.reindex.fencing import put_back, standing
-from tailrace.reindex.progress import CAUGHT_UP_SECONDS, Progress, progress
-
-V = TypeVar("V")
+from tailrace.reindex.looking import read_progress
+from tailrace.reindex.progress import Progress
 
 DRAIN_STEP_SECONDS: Final = 0.25
 
@@ -84,27 +83,8 @@ class Control:
         registry = self.registry
         # A report or a new pace may have come since they were found.
         current = [registry.find(one.document, one.number) or one for one in generations]
-        return await asyncio.to_thread(self._progress, registry, current, self._clock.now_ms())
-
-    def _progress(self, registry: Registry, generations: Sequence[Generation], now: int) -> list[Progress]:
-        """Blocking. The ends are read before the commits: what comes in between counts for nobody."""
-        app = self._settings.app
-        topics = [state_topic(app, TableId.parse(one.frozen.document.table)) for one in generations]
-        names = sorted(set(topics))
-        bounds = self._admin.bounds(names)
-        # By the stamps of whoever wrote the records: a clock that is off moves the border by as much.
-        young = self._admin.since(names, now - int(CAUGHT_UP_SECONDS * 1000))
-        return [
-            progress(
-                registry,
-                one,
-                _of(topic, bounds),
-                _of(topic, self._admin.committed(index_group(app, one.document, one.number))),
-                _of(topic, young),
-                now,
-            )
-            for one, topic in zip(generations, topics, strict=True)
-        ]
+        now = self._clock.now_ms()
+        return await asyncio.to_thread(read_progress, self._admin, self._settings.app, registry, current, now)
 
     async def start(
         self, document: str, frozen: Frozen, *, pace: decide.PaceWish, force: bool, displace: bool
@@ -190,8 +170,10 @@ class Control:
                 " Does a worker run? `tailrace reindex status` says when one reported last"
             ) from None
         except asyncio.CancelledError:
-            if self.registry.pointers.get(document) != pointer:  # it may be on its way
-                await self._tail.changed(SETTLING_SECONDS)
+            if self.registry.pointers.get(document) != pointer:
+                with _may_stand():
+                    await self._writer.stop()  # what is on its way arrives
+                    await self._refresh()
             await self._take_back(pointer, before)
             raise
         return Moved(pointer, round((self._clock.monotonic() - began) * 1000))
@@ -229,8 +211,13 @@ class Control:
             await self._tail.changed(left, known)
 
     async def _take_back(self, pointer: Pointer, before: Pointer) -> None:
-        if self.registry.pointers.get(pointer.document) == pointer:
-            await self._stands(before, self._tail.position)
+        """Unless it is replaced already: by what stands where it does not, else by what was there before."""
+        while self.registry.pointers.get(pointer.document) == pointer:
+            wishes = self._wishes(pointer.document)
+            if any(wish == pointer for _, wish in standing(wishes)):
+                await self._stands(before, self._tail.position)
+            else:
+                await self._put_back(pointer.document, next(at for at, wish in wishes if wish == pointer))
 
     async def _fenced(self, record: Generation | Pointer, decided: int) -> None:
         """Recorded on return, and nobody's wish for this document came in between.
@@ -246,14 +233,15 @@ class Control:
     async def _stands(self, record: Generation | Pointer, decided: int) -> bool:
         """Whether it does, recorded on return; else what does is put back."""
         [offset] = await self._write([replace(record, decided=decided)])
-        wishes = self._wishes(record.document)
-        if any(at == offset for at, _ in standing(wishes)):
+        if any(at == offset for at, _ in standing(self._wishes(record.document))):
             return True
-        # Another wish may come in between again.
-        while (back := put_back(wishes, offset)) is not None:
-            await self._write([back])
-            wishes = self._wishes(record.document)
+        await self._put_back(record.document, offset)
         return False
+
+    async def _put_back(self, document: str, offset: int) -> None:
+        """In place of the wish at `offset`, which does not stand. Others may come in between again."""
+        while (back := put_back(self._wishes(document), offset)) is not None:
+            await self._write([back])
 
     def _wishes(self, document: str) -> list[Wish]:
         return [wish for wish in self._tail.wishes if wish[1].document == document]
@@ -269,14 +257,9 @@ class Control:
 
         A broker that goes away may have taken them: TransientError says so.
         """
-        try:
+        with _may_stand():
             offsets = await self._writer.write([encode_record(one) for one in records])
             await self._read(max(offsets, default=-1) + 1)
-        except TransientError as error:
-            raise TransientError(
-                f"{error}. What this command has wished for may stand all the same: as soon as Kafka answers,"
-                " `tailrace reindex ls` shows what is to answer and what runs"
-            ) from error
         return offsets
 
     async def _read(self, end: int) -> None:
@@ -292,9 +275,16 @@ class Control:
             await self._tail.changed(DRAIN_STEP_SECONDS)
 
 
-def _of(topic: str, found: Mapping[tuple[str, int], V]) -> dict[int, V]:
-    """Of one topic, by partition."""
-    return {partition: value for (name, partition), value in found.items() if name == topic}
+@contextmanager
+def _may_stand() -> Iterator[None]:
+    """Where Kafka goes away the error says so."""
+    try:
+        yield
+    except TransientError as error:
+        raise TransientError(
+            f"{error}. What this command has wished for may stand all the same: as soon as Kafka answers,"
+            " `tailrace reindex ls` shows what is to answer and what runs"
+        ) from error
 
 
 def configured(settings: Settings, document: str) -> Frozen:

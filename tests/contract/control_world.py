@@ -1,16 +1,17 @@
 """A log with one generation that answers, and commands that write their wishes into it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from aiokafka import AIOKafkaProducer
 
+from core.errors import TransientError
 from core.keys import TableId
 from core.settings import Settings
 from core.topics import generations_topic, required_topics, state_topic
 from ingest.embedded_log import EmbeddedLog
 from ingest.generations import Aliased, Generation, Pointer, Record, encode_record
-from ingest.registry import RegistryTail, write_registry
+from ingest.registry import RegistryTail, RegistryWriter, write_registry
 from tailrace.reindex.control import Control, configured
 
 PARTITIONS = 2
@@ -78,3 +79,25 @@ async def obey(brokers: list[str], *, times: int = 1, delay: float = 0.0) -> Non
         await asyncio.sleep(delay)
         await record(brokers, Aliased("articles", before.live))
     await tail.stop()
+
+
+async def outcome(work: Awaitable[object]) -> str:
+    try:
+        return f"done: {await work}"
+    except TransientError as error:
+        return str(error)
+
+
+class Late:
+    """A writer that somebody else is faster than, once."""
+
+    def __init__(self, writer: RegistryWriter, brokers: list[str], *first: Record) -> None:
+        self._writer, self._brokers, self._first = writer, brokers, list(first)
+
+    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
+        first, self._first = self._first, []
+        await record(self._brokers, *first)
+        return await self._writer.write(records)
+
+    async def stop(self) -> None:
+        await self._writer.stop()

@@ -1,14 +1,9 @@
 """Wishes and reports through a real log (embedded): what a command writes, waits for, and takes back."""
 
 import asyncio
-import sys
 import threading
-from asyncio.subprocess import PIPE
-from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
-from signal import SIGINT
 
 import pytest
 
@@ -18,7 +13,6 @@ from ingest.generations import (
     Frozen,
     Pace,
     Pointer,
-    Record,
     Report,
     dropped,
     encode_record,
@@ -27,7 +21,7 @@ from ingest.registry import RegistryWriter
 from tailrace.reindex import decide
 from tailrace.reindex.control import Control, configured
 from tailrace.reindex.decide import PaceWish
-from tests.contract.control_world import FIRST, fill, in_log, obey, record, seen, settings
+from tests.contract.control_world import FIRST, Late, fill, in_log, obey, outcome, record, seen, settings
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -120,13 +114,6 @@ def test_a_wish_that_no_worker_fulfils_is_taken_back() -> None:
     in_log(test)
 
 
-async def outcome(work: Awaitable[object]) -> str:
-    try:
-        return f"done: {await work}"
-    except TransientError as error:
-        return str(error)
-
-
 def test_of_two_starts_at_once_one_stands_and_the_other_is_told() -> None:
     async def test(brokers: list[str]) -> None:
         texts = ["A {{ body }}", "B {{ body }}"]
@@ -209,21 +196,6 @@ def test_a_pace_never_brings_back_what_was_dropped_meanwhile() -> None:
     in_log(test)
 
 
-class Late:
-    """A writer that somebody else is faster than, once."""
-
-    def __init__(self, writer: RegistryWriter, brokers: list[str], *first: Record) -> None:
-        self._writer, self._brokers, self._first = writer, brokers, list(first)
-
-    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
-        first, self._first = self._first, []
-        await record(self._brokers, *first)
-        return await self._writer.write(records)
-
-    async def stop(self) -> None:
-        await self._writer.stop()
-
-
 def test_a_drop_is_decided_on_what_stands_there_when_it_is_confirmed() -> None:
     """While somebody thinks about the question, nothing is read: what answered before may answer again."""
 
@@ -269,55 +241,6 @@ def test_a_drop_of_what_is_wished_for_meanwhile_says_what_answers() -> None:
     in_log(test)
 
 
-class Failing:
-    """A writer whose broker is away from the given write on, once it has appended it or before."""
-
-    def __init__(self, writer: RegistryWriter, at: int, *, appended: bool) -> None:
-        self._writer, self._left, self._appended = writer, at, appended
-
-    async def write(self, records: Sequence[tuple[bytes, bytes | None]]) -> list[int]:
-        self._left -= 1
-        offsets = await self._writer.write(records) if self._left > 0 or self._appended else []
-        if self._left <= 0:
-            raise TransientError("no broker answers")
-        return offsets
-
-    async def stop(self) -> None:
-        await self._writer.stop()
-
-
-@pytest.mark.parametrize(("at", "appended"), [(1, True), (2, False)])
-def test_where_kafka_goes_away_the_wish_is_said_to_stand_perhaps(at: int, appended: bool) -> None:
-    """Once it was appended, or as it was to be taken back."""
-
-    async def test(brokers: list[str]) -> None:
-        await record(brokers, replace(FIRST, number=2))
-        async with Control(settings(brokers)) as control:
-            control._writer = Failing(control._writer, at, appended=appended)  # type: ignore[assignment]
-            with pytest.raises(TransientError, match=r"no broker.* may stand all the same.*reindex ls"):
-                await control.move(Pointer("articles", 2, 1, 5), 0.2)
-        async with Control(settings(brokers)) as control:
-            assert control.registry.pointers["articles"].live == 2
-
-    in_log(test)
-
-
-def test_a_record_that_cannot_be_read_back_is_not_waited_for_for_ever(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("tailrace.reindex.control.RECORDED_SECONDS", 0.2)
-
-    async def test(brokers: list[str]) -> None:
-        await record(brokers, replace(FIRST, number=2))
-        async with Control(settings(brokers)) as control:
-            assert control._tail._task is not None
-            control._tail._task.cancel()
-            with pytest.raises(TransientError, match=r"may stand all the same.*reindex ls"):
-                await control.move(Pointer("articles", 2, 1, 5), 20.0)
-
-    in_log(test)
-
-
 def test_a_superseded_promotion_leaves_the_other_wish_alone() -> None:
     async def test(brokers: list[str]) -> None:
         await record(brokers, replace(FIRST, number=2), replace(FIRST, number=3))
@@ -327,60 +250,6 @@ def test_a_superseded_promotion_leaves_the_other_wish_alone() -> None:
             await record(brokers, Pointer("articles", 3, 2, 6))
             assert "superseded by generation 3" in await moving
             assert control.registry.pointers["articles"].live == 3
-
-    in_log(test)
-
-
-def test_an_interrupted_promotion_takes_its_wish_back() -> None:
-    async def test(brokers: list[str]) -> None:
-        await record(brokers, replace(FIRST, number=2))
-        async with Control(settings(brokers)) as control:
-            moving = asyncio.create_task(control.move(Pointer("articles", 2, 1, 5), 20.0))
-            await seen(control, lambda: control.registry.pointers["articles"].live == 2)
-            moving.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await moving
-            assert control.registry.pointers["articles"] == Pointer("articles", 1)
-
-    in_log(test)
-
-
-def test_ctrl_c_ends_the_waiting_and_not_the_work(tmp_path: Path) -> None:
-    async def test(brokers: list[str]) -> None:
-        await fill(brokers, 100)  # nobody covers them: it waits
-        config = tmp_path / "tailrace.yaml"
-        config.write_text(settings(brokers, "NEXT {{ body }}").model_dump_json(exclude_none=True))
-        command = [sys.executable, "-m", "tailrace", "reindex", "start", "articles", "-c", str(config)]
-        waiting = await asyncio.create_subprocess_exec(*command, stderr=PIPE, stdout=PIPE)
-        assert waiting.stderr is not None
-        begun = await waiting.stderr.readline()
-        assert begun.startswith(b"generation 2 of articles begins: text changed")
-        waiting.send_signal(SIGINT)
-        out, said = await waiting.communicate()
-        assert (waiting.returncode, out) == (130, b"")
-        assert b"the workers go on with it: `tailrace reindex status articles --watch`" in said
-        assert b"Traceback" not in said
-        async with Control(settings(brokers)) as control:
-            assert [one.number for one in control.registry.running()] == [1, 2]
-
-    in_log(test)
-
-
-def test_ctrl_c_takes_a_rollback_back_and_says_so(tmp_path: Path) -> None:
-    async def test(brokers: list[str]) -> None:
-        answers = Pointer("articles", 2, 1)
-        await record(brokers, replace(FIRST, number=2), answers, Aliased("articles", 2))
-        config = tmp_path / "tailrace.yaml"
-        config.write_text(settings(brokers).model_dump_json(exclude_none=True))
-        command = [sys.executable, "-m", "tailrace", "reindex", "rollback", "articles", "-c", str(config)]
-        async with Control(settings(brokers)) as control:
-            waiting = await asyncio.create_subprocess_exec(*command, stderr=PIPE, stdout=PIPE)
-            await seen(control, lambda: control.registry.pointers["articles"].live == 1)
-            waiting.send_signal(SIGINT)
-            _, said = await waiting.communicate()
-            assert b"the wish for generation 1 was taken back, generation 2 goes on answering" in said
-            assert (waiting.returncode, b"Traceback" in said) == (130, False)
-            await seen(control, lambda: control.registry.pointers["articles"] == answers)
 
     in_log(test)
 
