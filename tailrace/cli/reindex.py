@@ -12,13 +12,13 @@ from tailrace.cli.reindex_plan import plan
 
 if TYPE_CHECKING:
     from core.settings import Settings
-    from ingest.generations import Pointer
+    from ingest.generations import Generation, Pointer, Registry
     from retrieve.compare import Comparison
     from tailrace.reindex.control import Control
 
 R = TypeVar("R")
 
-DIFFERS, INTERRUPTED = 3, 130
+DIFFERS = 3
 Document = Annotated[str, typer.Argument(help="As `documents` in the configuration names it.")]
 Timeout = Annotated[float, typer.Option("--timeout", min=0, help="Seconds to wait at most, for each step.")]
 
@@ -70,6 +70,8 @@ def start(
     Again, with the same configuration: changes its pace, and waits. --rate leaves --share as it was, and
     the other way round.
     """
+    import asyncio
+
     from tailrace.cli.reindex_show import built_from
     from tailrace.cli.reindex_wait import follow
     from tailrace.reindex.control import configured
@@ -81,7 +83,14 @@ def start(
         step = await control.start(document, frozen, pace=wish, force=force, displace=replace)
         say(f"{step.said} ({built_from(step.generation)})")
         if not detach:
-            last = await follow(control, step.generation)
+            try:
+                last = await follow(control, step.generation)
+            except asyncio.CancelledError:
+                say(
+                    f"the workers go on with it: `tailrace reindex status {document} --watch` shows how far"
+                    f" it is, `tailrace reindex drop {document} {step.generation.number}` ends it"
+                )
+                raise
             candidate = control.registry.role(step.generation) == "candidate"
             after = f"; next: `tailrace reindex compare {document}`, `tailrace reindex promote {document}`"
             say(f"caught up{after if candidate else ''}")
@@ -90,14 +99,7 @@ def start(
         elif as_json:
             put_json({"document": document, "number": step.generation.number})
 
-    try:
-        _run(config, body)
-    except KeyboardInterrupt:
-        say(
-            f"the workers go on with it: `tailrace reindex status {document} --watch` shows how far it is,"
-            f" `tailrace reindex ls` its number, and `drop` ends it"
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    _run(config, body)
 
 
 @app.command("status")
@@ -126,23 +128,13 @@ def compare(
     as_json: Json = False,
 ) -> None:
     """What answers beside the new generation: documents, saved questions, times. Exit 3 if the gate fails."""
-    import time
+    from dataclasses import asdict
 
-    from core.errors import TransientError
     from tailrace.cli.reindex_show import comparison
-    from tailrace.cli.reindex_wait import asked_again
-    from tailrace.configuration import load
 
-    settings = load(config).settings
-    until, found = time.monotonic() + timeout, None
-    while found is None:
-        try:
-            found = _compared(settings, document, number, url, config)
-        except TransientError as error:
-            time.sleep(asked_again(error, until))
-    refused = _gate(settings, found)
+    found, refused = _judged(config, document, number, url, timeout)
     if as_json:
-        put_json({**_plain(found), "passed": not refused, "why": refused})
+        put_json({**asdict(found), "passed": not refused, "why": refused})
     else:
         put(comparison(found, refused))
     if refused:
@@ -159,38 +151,32 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Let the new generation answer: compare, wait until it is level, switch. Exit 3 if the gate fails."""
-    import asyncio
-    import time
-
-    from core.errors import TransientError
-    from tailrace.cli.reindex_wait import asked_again
     from tailrace.reindex import decide
 
-    async def body(control: "Control", settings: "Settings") -> None:
+    async def level(control: "Control", _: "Settings") -> "tuple[Registry, Generation, Pointer]":
         before = control.registry
         pointer = decide.promotion(before, document, control.now())
-        candidate = control.registry.find(document, pointer.live)
+        candidate = before.find(document, pointer.live)
         if candidate is None:
             raise ValueError("a candidate that is not recorded")
-        if not force:
-            await control.drained(candidate, timeout)
-            until, found = time.monotonic() + timeout, None
-            while found is None:
-                try:
-                    found = await asyncio.to_thread(_compared, settings, document, pointer.live, url, config)
-                except TransientError as error:
-                    await asyncio.sleep(asked_again(error, until))
-            refused = _gate(settings, found)
-            for why in refused:
-                say(f"gate: {why}")
-            if refused:
-                say("nothing was changed; --force promotes all the same")
-                raise typer.Exit(DIFFERS)
+        await control.drained(candidate, timeout)
+        return before, candidate, pointer
+
+    async def switch(control: "Control", _: "Settings") -> None:
         await control.drained(candidate, timeout)
         judged = decide.compared(before, control.registry, pointer, control.now())
         await _moved(control, judged, timeout, as_json=as_json)
 
-    _run(config, body)
+    before, candidate, pointer = _run(config, level)
+    if not force:
+        # In no event loop: there Ctrl-C would wait for the thread that reads what the service says.
+        _, refused = _judged(config, document, pointer.live, url, timeout)
+        for why in refused:
+            say(f"gate: {why}")
+        if refused:
+            say("nothing was changed; --force promotes all the same")
+            raise typer.Exit(DIFFERS)
+    _run(config, switch)
 
 
 @app.command("rollback")
@@ -233,19 +219,23 @@ def drop(
     from core.errors import ConfigurationError
     from tailrace.reindex import decide
 
+    async def stands(control: "Control", _: "Settings") -> bool:
+        return decide.drop(control.registry, document, number) is not None
+
     async def body(control: "Control", _: "Settings") -> None:
-        if decide.drop(control.registry, document, number) is not None and not yes:
-            if not (sys.stdin.isatty() and sys.stderr.isatty()):
-                raise ConfigurationError(
-                    f"generation {number} of {document} would be deleted: run it again with --yes"
-                )
-            typer.confirm(f"Delete generation {number} of {document}?", abort=True, err=True)
         done = await control.drop(document, number)
         said = "is dropped: the workers delete its index" if done else "was dropped before"
         say(f"{document} generation {number} {said}")
         if as_json:
             put_json({"document": document, "number": number, "dropped": done})
 
+    if not yes and _run(config, stands):
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ConfigurationError(
+                f"generation {number} of {document} would be deleted: run it again with --yes"
+            )
+        # In no event loop: there Ctrl-C would not end the question.
+        typer.confirm(f"Delete generation {number} of {document}?", abort=True, err=True)
     _run(config, body)
 
 
@@ -264,15 +254,29 @@ def _run(config: Path, body: "Callable[[Control, Settings], Coroutine[Any, Any, 
     return asyncio.run(within())
 
 
-def _compared(
-    settings: "Settings", document: str, number: int | None, url: str | None, config: Path
-) -> "Comparison":
+def _judged(
+    config: Path, document: str, number: int | None, url: str | None, timeout: float
+) -> "tuple[Comparison, list[str]]":
+    """What the service finds, and why the gate refuses it. While it is busy it is asked again."""
+    import time
+
+    from core.errors import TransientError
     from tailrace.cli.client import service_url
-    from tailrace.cli.reindex_wait import ask_comparison
+    from tailrace.cli.reindex_wait import ask_comparison, asked_again
+    from tailrace.configuration import load
     from tailrace.reindex.questions import asked_of, read_questions
 
+    settings = load(config).settings
+    until = time.monotonic() + timeout
     questions = asked_of(read_questions(settings.reindex.queries, list(settings.documents)), document)
-    return ask_comparison(service_url(url, config), document, number, questions, settings.reindex.top_k)
+    service = service_url(url, config)
+    while True:
+        try:
+            found = ask_comparison(service, document, number, questions, settings.reindex.top_k)
+        except TransientError as error:
+            time.sleep(asked_again(error, until))
+        else:
+            return found, _gate(settings, found)
 
 
 def _gate(settings: "Settings", found: "Comparison") -> list[str]:
@@ -286,12 +290,6 @@ def _gate(settings: "Settings", found: "Comparison") -> list[str]:
         overlap=found.overlap,
         recall=found.candidate.recall,
     )
-
-
-def _plain(found: "Comparison") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(found)
 
 
 async def _moved(control: "Control", pointer: "Pointer", timeout: float, *, as_json: bool) -> None:  # noqa: ASYNC109 - a plain limit

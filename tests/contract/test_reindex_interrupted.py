@@ -1,8 +1,10 @@
 """Commands that are interrupted, or whose broker goes away: what is taken back, and what is said."""
 
 import asyncio
+import os
+import pty
 import sys
-from asyncio.subprocess import PIPE
+from asyncio.subprocess import PIPE, Process
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -195,3 +197,61 @@ def test_ctrl_c_takes_a_rollback_back_and_says_so(tmp_path: Path) -> None:
             await seen(control, lambda: control.registry.pointers["articles"] == answers)
 
     in_log(test)
+
+
+def test_ctrl_c_ends_the_question_of_a_drop(tmp_path: Path) -> None:
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        config = tmp_path / "tailrace.yaml"
+        config.write_text(settings(brokers).model_dump_json(exclude_none=True))
+        ours, theirs = pty.openpty()
+        command = [sys.executable, "-m", "tailrace", "reindex", "drop", "articles", "2", "-c", str(config)]
+        asked = await asyncio.create_subprocess_exec(*command, stdin=theirs, stderr=theirs, stdout=PIPE)
+        os.close(theirs)
+        said = b""
+        while b"Delete generation 2 of articles?" not in said:
+            said += await asyncio.to_thread(os.read, ours, 1000)
+        await ended(asked)
+        os.close(ours)
+        async with Control(settings(brokers)) as control:
+            assert [one.number for one in control.registry.running()] == [1, 2]
+
+    in_log(test)
+
+
+def test_ctrl_c_ends_a_promotion_that_compares(tmp_path: Path) -> None:
+    """However long the service is at it: nothing more is to come of it."""
+
+    async def test(brokers: list[str]) -> None:
+        await record(brokers, replace(FIRST, number=2))
+        config = tmp_path / "tailrace.yaml"
+        config.write_text(settings(brokers).model_dump_json(exclude_none=True))
+        asked = asyncio.Event()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            await reader.read(-1)  # until the other end goes away
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        command = [sys.executable, "-m", "tailrace", "reindex", "promote", "articles", "-c", str(config)]
+        comparing = await asyncio.create_subprocess_exec(*command, "--url", url, stderr=PIPE, stdout=PIPE)
+        await asked.wait()
+        await ended(comparing)
+        server.close()
+
+    in_log(test)
+
+
+async def ended(command: Process) -> None:
+    """By Ctrl-C, within seconds."""
+    try:
+        command.send_signal(SIGINT)
+        async with asyncio.timeout(20):
+            await command.communicate()
+        assert command.returncode == 130
+    finally:
+        if command.returncode is None:
+            command.kill()
+            await command.communicate()

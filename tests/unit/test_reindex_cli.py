@@ -311,3 +311,13 @@ def test_a_broker_that_is_away_is_exit_1(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "shop.generations at 127.0.0.1:9" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_before_anything_was_wished_for_says_nothing_of_work_that_goes_on(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tailrace.configuration.load", interrupted)
+    assert tailrace(folder, "start", "articles") == Done(130, "", "")
