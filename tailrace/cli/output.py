@@ -30,9 +30,9 @@ def put(text: str) -> None:
     print(plain(text))  # noqa: T201 - the interface
 
 
-def put_json(data: Any) -> None:
-    """Data for a program."""
-    made = json.dumps(data, ensure_ascii=False, indent=2, default=str)
+def put_json(data: Any, indent: int | None = 2) -> None:
+    """Data for a program; on one line where `indent` is None."""
+    made = json.dumps(data, ensure_ascii=False, indent=indent, default=str)
     # JSON itself escapes those below the space only.
     print(_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", made))  # noqa: T201 - the interface
 

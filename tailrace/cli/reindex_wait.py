@@ -1,7 +1,6 @@
 """What a reindex command shows while something goes on: bars on a terminal, lines elsewhere."""
 
 import asyncio
-import json
 import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from ingest.generations import Generation
 from retrieve.compare import Comparison
 from tailrace.cli import reindex_show as show
 from tailrace.cli.client import call_lines, stranger
-from tailrace.cli.output import clear, put, put_json, say
+from tailrace.cli.output import clear, plain, put, put_json, say
 from tailrace.reindex.control import Control
 from tailrace.reindex.decide import answering
 from tailrace.reindex.progress import REPORT_SECONDS, Progress, Speed, speed
@@ -80,7 +79,7 @@ async def show_status(control: Control, document: str | None, *, watch: bool, as
             first = await _looked(control, running, looks)
         if as_json:
             data = [show.as_json(one, pace) for one, pace in first]
-            put(json.dumps(data)) if watch else put_json(data)
+            put_json(data, indent=None if watch else 2)
         else:
             if watch and sys.stdout.isatty():
                 clear()
@@ -160,10 +159,11 @@ def bar() -> Iterator[Shown]:
     from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bars
 
-    with Bars(BarColumn(), TextColumn("{task.description}"), console=Console(stderr=True)) as bars:
+    what = TextColumn("{task.description}", markup=False)
+    with Bars(BarColumn(), what, console=Console(stderr=True)) as bars:
         task = bars.add_task("", total=None)
 
         def draw(text: str, done: int, total: int) -> None:
-            bars.update(task, description=text, completed=done, total=max(total, 1))
+            bars.update(task, description=plain(text), completed=done, total=max(total, 1))
 
         yield draw

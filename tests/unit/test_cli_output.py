@@ -1,12 +1,14 @@
 """What others wrote is shown and not obeyed: no control character reaches the terminal."""
 
 import json
+from io import StringIO
 
 import pytest
 
 from core.errors import ConfigurationError
 from tailrace import cli
 from tailrace.cli.output import clear, put, put_json, say
+from tailrace.cli.reindex_wait import bar
 
 EVIL = "shop\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\rfine"
 SHOWN = r"shop\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\x0dfine"
@@ -39,6 +41,27 @@ def test_what_has_no_encoding_is_spelled_out(capsys: pytest.CaptureFixture[str])
     said, shown = capsys.readouterr().out.split("\n", 1)
     assert said == r"half \xd83d of a pair"
     assert json.loads(shown) == {"name": "half \ud83d of a pair"}
+
+
+def test_json_on_one_line_is_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+    put_json({"name": EVIL}, indent=None)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line) == {"name": EVIL}
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_shows_what_others_wrote_and_takes_no_bracket_for_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stderr", shown := Terminal())
+    monkeypatch.setenv("COLUMNS", "200")
+    with bar() as draw:
+        draw(f"waits: [/data/x] is [bold]{EVIL}", 1, 2)
+    assert f"waits: [/data/x] is [bold]{SHOWN}" in shown.getvalue()
 
 
 def test_an_error_of_a_command_is_shown_the_same_way(
