@@ -74,7 +74,10 @@ def start(
     live, rivals = answering(registry, document), candidates(registry, document)
     for one in rivals:
         if not differences(one.frozen, frozen):
-            return _paced(one, pace, f"generation {one.number} is being built with this configuration")
+            step = _paced(one, pace, f"generation {one.number} is being built with this configuration")
+            # Those that a start which was killed has left: the newest would be promoted.
+            left = [dropped(other) for other in rivals if displace and other != one]
+            return replace(step, records=(*left, *step.records))
     changed = differences(live.frozen, frozen)
     if not changed and not force:
         raise ConfigurationError(

@@ -84,6 +84,8 @@ def test_another_candidate_in_the_way_is_named_and_only_displaced_on_request() -
     step = started(*records, made=frozen(OTHER, 32), displace=True)
     assert step.records == (replace(records[1], status="dropped"), step.generation)
     assert step.generation.number == 3
+    again = started(*records, step.generation, made=frozen(OTHER, 32), displace=True)
+    assert again.records == step.records[:1], "it was killed in between"
 
 
 def test_going_back_to_what_answered_before_is_a_rollback_not_a_rebuild() -> None:
