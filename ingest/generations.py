@@ -276,7 +276,7 @@ def decode_record(key: bytes, value: bytes) -> Record:
         if "/report/" in rest:
             return msgspec.json.decode(value, type=_ReportWire).report
         return _generation(msgspec.json.decode(value, type=_GenerationWire))
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(
             f"the generations topic holds a record of {name} that cannot be read: {error}"
         ) from error

@@ -61,8 +61,17 @@ def test_a_newer_format_is_refused_by_name() -> None:
     key, value = encode_record(ONE)
     with pytest.raises(ConfigurationError, match="format 9 is newer"):
         decode_registry({key: value.replace(b'"f":2', b'"f":9')})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b'{"f":2}', b'{"f":2,"pointer":{"document":"\xff","live":1}}', b'{"f":2,"pointer":' + b"[" * 10**5],
+    ids=["nothing in it", "no text", "no end"],
+)
+def test_bytes_that_are_no_record_are_refused(value: bytes) -> None:
+    """Whoever follows the topic goes on behind them."""
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        decode_registry({b"articles": b'{"f":2}'})
+        decode_registry({b"articles": value})
 
 
 def test_roles_follow_the_pointer_and_nothing_else() -> None:
