@@ -1,4 +1,4 @@
-"""Exit codes and messages of the command line, from outside."""
+"""Exit codes and messages of the command line."""
 
 import json
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from tests.unit.cli_hands import tailrace
 
 COMMANDS = (
     "demo",
@@ -27,7 +29,7 @@ COMMANDS = (
 HEAVY = ("openai", "qdrant_client", "qdrant_edge", "openvino", "faust", "fastapi", "aiokafka", "pydantic")
 
 
-def _tailrace(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def from_outside(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "tailrace", *arguments], capture_output=True, text=True, check=False, cwd=cwd
     )
@@ -45,7 +47,7 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help(command: str) -> None:
-    done = _tailrace(command, "--help")
+    done = tailrace(command, "--help")
     assert done.returncode == 0
     assert "Usage" in done.stdout
 
@@ -65,7 +67,7 @@ def test_every_command_has_help(command: str) -> None:
 def test_wrong_usage_is_exit_2_with_one_clear_message(
     arguments: list[str], said: str, tmp_path: Path
 ) -> None:
-    done = _tailrace(*arguments, cwd=tmp_path)
+    done = tailrace(*arguments, folder=tmp_path)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -73,7 +75,7 @@ def test_wrong_usage_is_exit_2_with_one_clear_message(
 
 
 def test_a_service_that_is_down_is_exit_1_with_what_to_do(tmp_path: Path) -> None:
-    done = _tailrace("freshness", "--url", "http://127.0.0.1:9", cwd=tmp_path)
+    done = from_outside("freshness", "--url", "http://127.0.0.1:9", cwd=tmp_path)
     assert done.returncode == 1
     assert "tailrace dev" in done.stderr
     assert "Traceback" not in done.stderr
@@ -93,7 +95,8 @@ def test_a_disk_that_is_full_is_one_message() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_data_of_doctor_are_json_whatever_is_away(tmp_path: Path) -> None:
+def test_data_of_doctor_are_json_whatever_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.topics_admin.TIMEOUT_SECONDS", 0.2)
     (tmp_path / "tailrace.yaml").write_text(
         "app: shop\nlog: {kind: kafka, brokers: ['127.0.0.1:9']}\nencoder: {kind: hashing}\n"
         "index: {kind: edge, path: index}\nconnect: {url: 'http://127.0.0.1:9'}\n"
@@ -101,26 +104,26 @@ def test_data_of_doctor_are_json_whatever_is_away(tmp_path: Path) -> None:
         "documents: {articles: {table: shop.public.articles, text: '{{ body }}'}}\n"
         "profiles: {support: {documents: [articles]}}\n"
     )
-    done = _tailrace("doctor", "--json", cwd=tmp_path)
+    done = tailrace("doctor", "--json", folder=tmp_path)
     assert done.returncode == 1, done.stderr
     assert json.loads(done.stdout)
 
 
 def test_init_writes_a_configuration_that_loads_and_never_overwrites(tmp_path: Path) -> None:
-    assert _tailrace("init", "--app", "mine", cwd=tmp_path).returncode == 0
-    shown = _tailrace("config", "show", "--origin", "--json", cwd=tmp_path)
+    assert tailrace("init", "--app", "mine", folder=tmp_path).returncode == 0
+    shown = tailrace("config", "show", "--origin", "--json", folder=tmp_path)
     assert shown.returncode == 0, shown.stderr
     values = json.loads(shown.stdout)
     assert values["app"] == {"value": "mine", "origin": "tailrace.yaml:2"}
     assert values["serve.port"]["origin"] == "default"
-    again = _tailrace("init", cwd=tmp_path)
+    again = tailrace("init", folder=tmp_path)
     assert again.returncode == 2
     assert "--force" in again.stderr
 
 
 def test_a_project_without_connectors_is_told_where_they_come_from(tmp_path: Path) -> None:
-    assert _tailrace("init", cwd=tmp_path).returncode == 0
-    done = _tailrace("connect", "plan", cwd=tmp_path)
+    assert tailrace("init", folder=tmp_path).returncode == 0
+    done = tailrace("connect", "plan", folder=tmp_path)
     assert done.returncode == 2
     assert "docs/connectors.md" in done.stderr
     assert "tailrace connect export" in done.stderr
@@ -128,11 +131,11 @@ def test_a_project_without_connectors_is_told_where_they_come_from(tmp_path: Pat
 
 def test_two_inits_have_different_placeholders(tmp_path: Path) -> None:
     for name in ("a", "b"):
-        _tailrace("init", name, cwd=tmp_path)
+        tailrace("init", name, folder=tmp_path)
     one, two = ((tmp_path / name / "tailrace.yaml").read_text() for name in ("a", "b"))
     assert one != two
 
 
 def test_version_says_what_decides_results() -> None:
-    parts = json.loads(_tailrace("version", "--json").stdout)
+    parts = json.loads(from_outside("version", "--json").stdout)
     assert {"tailrace", "python", "faust-streaming", "openvino"} <= set(parts)

@@ -2,8 +2,6 @@
 
 import asyncio
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +15,8 @@ from serve.http.server import bind, serve_http
 from serve.llm import ScriptedLlm
 from serve.services import Services
 from serve.twins import FRESH, MemoryRetrieval, passage, word_similarity
-from tests.unit import http_world
+from tests.unit import cli_hands, http_world
+from tests.unit.cli_hands import Done
 
 LOST = replace(FRESH, source_status={"shop": "unreachable"})
 UNSEEN = replace(FRESH, index_lag_ms=None, state_lag_ms=None)
@@ -67,9 +66,8 @@ def served(said: Freshness) -> Iterator[str]:
         loop.close()
 
 
-def tailrace(url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "tailrace", *arguments, "--url", url]
-    return subprocess.run(argv, capture_output=True, text=True, check=False)
+def tailrace(url: str, *arguments: str) -> Done:
+    return cli_hands.tailrace(*arguments, "--url", url)
 
 
 @pytest.mark.parametrize(

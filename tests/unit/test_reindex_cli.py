@@ -2,18 +2,17 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager, redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from io import StringIO
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 
-from tailrace.cli import run
 from tailrace.cli.reindex import _strays
+from tests.unit import cli_hands
+from tests.unit.cli_hands import Done
 
 CONFIG = """
 app: shop
@@ -29,19 +28,8 @@ reindex: {{queries: queries, min_recall: 0.9}}
 COMMANDS = ("plan", "ls", "start", "status", "compare", "promote", "rollback", "drop")
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 def tailrace(folder: Path, *arguments: str) -> Done:
-    """As from a shell in this folder, without its half second of start."""
-    said, told = StringIO(), StringIO()
-    with chdir(folder), redirect_stdout(said), redirect_stderr(told):
-        code = run(["reindex", *arguments])
-    return Done(code, said.getvalue(), told.getvalue())
+    return cli_hands.tailrace("reindex", *arguments, folder=folder)
 
 
 @pytest.fixture
