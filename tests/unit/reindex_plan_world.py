@@ -1,7 +1,9 @@
 """A state topic in memory, and the parts that work out what a reindex over it would cost."""
 
 import asyncio
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -15,7 +17,7 @@ from embed.estimate import Rates
 from embed.model import Document
 from embed.render import Renderer
 from ingest.generations import Frozen, Generation, Registry, Report
-from tailrace.reindex.counting import Counted, Counting
+from tailrace.reindex.counting import Counted, Counting, Read
 from tailrace.reindex.sampling import Raw, Window
 from tailrace.reindex.stored import StoredTexts
 
@@ -77,7 +79,10 @@ class MemoryLog:
         return {number: (0, end) for number, end in self.ends.items()}
 
     async def read(self, windows: Sequence[Window]) -> list[list[Raw]]:
-        return [[one for one in self.records[w.partition] if w.start <= one.offset < w.end] for w in windows]
+        return [self.records[w.partition][self._at(w, w.start) : self._at(w, w.end)] for w in windows]
+
+    def _at(self, window: Window, offset: int) -> int:
+        return bisect_left(self.records[window.partition], offset, key=attrgetter("offset"))
 
     async def follow(self, windows: Sequence[Window]) -> AsyncIterator[list[Raw]]:
         for records in await self.read(windows):
@@ -119,12 +124,12 @@ SLOW = Rates(0.0, 0.0, 1.0)
 """So slow that batches are as short as they get."""
 
 
-def counted(made: Counting, *, exact: bool = False, rows: int = 1500, rates: Rates = SLOW) -> Counted:
-    async def count() -> Counted:
-        read = await made.read(exact=exact, rows=rows, progress=lambda _done, _all: None)
-        return await made.counted(read, rates)
+def read(made: Counting, *, exact: bool = False, rows: int = 1500) -> Read:
+    return asyncio.run(made.read(exact=exact, rows=rows, progress=lambda _done, _all: None))
 
-    return asyncio.run(count())
+
+def counted(made: Counting, *, exact: bool = False, rows: int = 1500, rates: Rates = SLOW) -> Counted:
+    return asyncio.run(made.counted(read(made, exact=exact, rows=rows), rates))
 
 
 def corpus(rows: int, seed: int = 3) -> MemoryLog:

@@ -1,6 +1,8 @@
 """A row looked at, and a topic counted: by a pass over all of it or by a sample."""
 
+import asyncio
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +28,20 @@ from tests.unit.reindex_plan_world import (
     corpus,
     counted,
     counting,
+    read,
     row,
     seeded,
 )
+
+
+@cache
+def changing() -> tuple[MemoryLog, Sequence[int]]:
+    """A hundred rows that change all the time, each time to another text; and their numbers in that order."""
+    log, chance = MemoryLog(), seeded(6)
+    order = [chance.randrange(100) for _ in range(12_800)]
+    for version, number in enumerate(order, start=1):
+        log.put(row(number, version, f"Price {version}."))
+    return log, order
 
 
 class TestLooker:
@@ -156,13 +169,10 @@ class TestCounting:
         ("exact", "batch"), [(True, 128), (True, 512), (False, 32), (False, 128), (False, 512)]
     )
     def test_changes_of_one_row_that_a_batch_merges_count_once(
-        self, tmp_path: Path, batch: int, exact: bool
+        self, tmp_path: Path, batch: int, exact: bool, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """A hundred rows that change all the time, each time to another text."""
-        log, chance = MemoryLog(), seeded(6)
-        order = [chance.randrange(100) for _ in range(12_800)]
-        for version, number in enumerate(order, start=1):
-            log.put(row(number, version, f"Price {version}."))
+        monkeypatch.setattr("tailrace.reindex.full_pass.ALONE", 12_800)  # several processes find the same
+        log, order = changing()
         replayed = sum(len({*order[at : at + batch]}) for at in range(0, len(order), batch))
         rates = Rates(1 / (batch + 0.5), 0.0, 0.0)
         wider = DOCUMENT.model_copy(update={"text": "News: {{ body }}"})
@@ -180,11 +190,12 @@ class TestCounting:
         for version in range(1, 4001):
             log.put(row(chance.randrange(20), version, f"Price {version}."))
         made = counting(tmp_path, log, DOCUMENT.model_copy(update={"text": "News: {{ body }}"}))
-        slow, medium, fast = (
-            counted(made, exact=True, rates=Rates(0.0, chunk, 0.0)).batch for chunk in (10.0, 1 / 40, 1e-6)
+        all_of_it = read(made, exact=True)
+        slow, medium, fast, unknown = (
+            asyncio.run(made.counted(all_of_it, rates)).batch
+            for rates in (*(Rates(0.0, chunk, 0.0) for chunk in (10.0, 1 / 40, 1e-6)), Rates(0.0, 0.0, None))
         )
         assert slow == 8, "LEAST_BATCH"
         assert 50 < medium < 512, "forty records that are twenty rows"
         assert fast == 512, "MOST_BATCHES times index_batch_records"
-        unknown = counted(made, exact=True, rates=Rates(0.0, 0.0, None))
-        assert unknown.batch == 128
+        assert unknown == 128
