@@ -1,5 +1,7 @@
 """What every body of a request keeps to, whatever its members are."""
 
+from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from pydantic import BaseModel, model_validator
@@ -27,21 +29,34 @@ class Body(BaseModel):
 
 def half_pair(data: Any) -> str | None:
     """Where in a JSON value a text, or the name of a member, has no encoding: `messages.0.content`."""
-    waiting: list[tuple[str, Any]] = [("", data)]  # no recursion: the body may be nested deeply
-    while waiting:
-        place, value = waiting.pop()
-        if isinstance(value, str):
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                return place
-        elif isinstance(value, dict):
-            waiting += ((_within(place, "(a name)"), name) for name in value)
-            waiting += ((_within(place, str(name)), item) for name, item in value.items())
-        elif isinstance(value, list):
-            waiting += ((_within(place, str(n)), item) for n, item in enumerate(value))
+    # No recursion, for a body may be nested deeply; and no list of all members, for it may hold many.
+    names: list[str | int] = []
+    opened: list[Iterator[tuple[str | int, Any]]] = [iter([("", data)])]
+    while opened:
+        for name, value in opened[-1]:
+            if isinstance(value, str):
+                if not _is_unicode(value):
+                    return ".".join(map(str, [*names, name][1:]))
+            elif isinstance(value, dict | list):
+                names.append(name)
+                opened.append(_members(value))
+                break
+        else:
+            opened.pop()
+            if names:
+                names.pop()
     return None
 
 
-def _within(place: str, name: str) -> str:
-    return f"{place}.{name}" if place else name
+def _members(value: dict[str, Any] | list[Any]) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(value, list):
+        return iter(enumerate(value))
+    return chain((("(a name)", name) for name in value), value.items())
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

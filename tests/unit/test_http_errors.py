@@ -1,11 +1,13 @@
 """What is wrong with a request, or with us: a status, a problem, and what to write instead."""
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
 
 from core.errors import ConfigurationError, ContractError, LimitError, TailraceError, TransientError
+from serve.http.body import half_pair
 from tests.unit.http_world import ASK, SEARCH, problem, request, twin
 
 
@@ -112,6 +114,16 @@ def test_a_body_nested_deeply_is_answered() -> None:
     problem(request("POST", "/v1/chat/completions", content=deep, headers=headers), 422)
     deep = deep.replace("[" * 900, "[" * 50_000)
     problem(request("POST", "/v1/chat/completions", content=deep, headers=headers), 400)
+
+
+def test_a_look_at_many_members_below_a_long_name_takes_no_room() -> None:
+    body = {"a" * 50_000: [[""] * 200] * 20}
+    tracemalloc.start()
+    try:
+        assert half_pair(body) is None
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_wrong_method_is_told_the_right_one() -> None:
