@@ -32,6 +32,7 @@ class PinnedIndex(LiveIndex):
     """One collection, whatever the alias says, with one thread for everything that is asked of it."""
 
     def __init__(self, index: Index, collection: str, clock: Clock) -> None:
+        """Blocking. Raises ConfigurationError if it is gone."""
         super().__init__("", index, threads=1, clock=clock)
         self._pinned = index.open(collection)
 
@@ -119,7 +120,8 @@ class Comparer:
         thread = LiveIndex("", self.index, threads=1, clock=self.clock)
         pins: list[PinnedIndex] = []
         try:
-            pins = [PinnedIndex(self.index, name, self.clock) for _, name in (live, candidate)]
+            for _, name in (live, candidate):
+                pins.append(await thread.call(PinnedIndex, self.index, name, self.clock))
             sides = [_Searched(document, pin, self.encoder_for, self.sparse_of, self.keys_of) for pin in pins]
             walk = _Walk(sides[0].collection, sides[1].collection, _Tally(named, scope))
             total = await thread.call(lambda: max(one.collection.counts().documents for one in sides))

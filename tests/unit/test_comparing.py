@@ -1,6 +1,7 @@
 """Two real collections compared, through the search that answers questions, while both follow the log."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from core.errors import TransientError
 from core.topics import collection_name
 from embed.encoder import HashingEncoder
-from embed.index import Swap
+from embed.index import Collection, Swap
 from embed.indexes import bm25
 from embed.model import Scope
 from ingest.generations import Frozen, Generation, Registry, registry_of
@@ -179,6 +180,25 @@ def test_a_row_that_never_rests_is_no_difference() -> None:
         await churning
         assert found.different.count == 0
         assert found.seconds < 10
+
+    run(test)
+
+
+def test_the_index_is_asked_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes its time would keep every other request waiting."""
+
+    async def test() -> None:
+        world, asked = filled(20), list[threading.Thread]()
+        opened = world.index.open
+
+        def seen(name: str) -> Collection:
+            asked.append(threading.current_thread())
+            return opened(name)
+
+        monkeypatch.setattr(world.index, "open", seen)
+        await compared(world)
+        assert asked
+        assert threading.current_thread() not in asked
 
     run(test)
 
