@@ -6,6 +6,7 @@ least what the stated position says, and the rows are at least as new: a row who
 or before that position is a grave in the view, or gone from it, when its passage is judged.
 """
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -100,7 +101,7 @@ class Retriever:
         """Safe to call twice."""
         await self.freshness.stop()
         await self.view.stop()
-        self._live.close()
+        await asyncio.to_thread(self._live.close)  # it waits for encoders too
 
     async def check_ready(self) -> None:
         """Raises TransientError while questions are refused, whatever they ask for."""

@@ -56,6 +56,27 @@ def test_freshness_state_and_documents_do_not_wait_for_questions_that_are_encode
     run(test)
 
 
+def test_a_stop_waits_for_an_encoder_beside_the_event_loop() -> None:
+    async def test() -> None:
+        slow = SlowEncoder()
+        world = World(encoder=slow)
+        world.commit(ARTICLES, 1, article("Tents."))
+        world.settle()
+        question = asyncio.create_task(world.ask("tents"))
+        assert await asyncio.to_thread(slow.asked.wait, SOON)
+        late = threading.Timer(SOON, slow.go.set)
+        late.start()
+        stopping = asyncio.create_task(world.retriever.stop())
+        await asyncio.wait({stopping}, timeout=0.05)
+        assert not slow.go.is_set(), "the loop stood still"
+        assert not stopping.done()
+        late.cancel()
+        slow.go.set()
+        await asyncio.gather(stopping, question, return_exceptions=True)
+
+    run(test)
+
+
 def test_a_wait_for_a_position_ends_at_its_deadline_while_the_index_cannot_be_asked() -> None:
     async def test() -> None:
         world = World()
