@@ -155,6 +155,7 @@ class ResolveAgent:
 
     def _check_owner(self) -> None:
         if not self._owner():
+            self._generation = None  # what was resolved in vain may come again in this one
             raise LostPartitionError
         self._check_epoch()
 

@@ -190,3 +190,21 @@ def test_a_truncated_row_has_a_grave_for_as_long_as_a_deleted_one() -> None:
     assert expired(world.agent) == []
     clock.advance(120)
     assert [row.deleted for row in expired(world.agent)] == [True]
+
+
+def test_what_was_resolved_in_vain_is_not_told_as_progress() -> None:
+    """The flow stops while partitions are set back, and goes on in the same generation of the group."""
+    world, flows = World(), [True]
+    world.agent._app.flow_control.is_active = lambda: flows[0]
+    world.take(change("c", 10, {"id": 1}))
+
+    async def park(_: Sequence[DeadLetter]) -> None:
+        flows[0] = False
+
+    world.agent._park = park
+    with pytest.raises(LostPartitionError):
+        world.take(change("u", 20, {"id": 1}), change("u", 30, {"id": 1}), UNREADABLE)
+    flows[0] = True
+    world.take(change("u", 20, {"id": 1}))
+    told = {one.committed_at for one in world.store.table.progress.values()}
+    assert told == {20_000}
