@@ -6,7 +6,7 @@ starts only when every topic is right.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from core.errors import ConfigurationError
@@ -36,6 +36,8 @@ class TopicChange:
     spec: TopicSpec
     needed: bool = True
     """Whether data may be lost until it is done."""
+    configs: Mapping[str, str] = field(default_factory=dict)
+    """Of `configure`: what is set. What is as good as must be stays as it is."""
 
 
 def plan_topics(wanted: Sequence[TopicSpec], live: Mapping[str, LiveTopic]) -> list[TopicChange]:
@@ -67,6 +69,7 @@ def plan_topics(wanted: Sequence[TopicSpec], live: Mapping[str, LiveTopic]) -> l
                 f"{name}: {found.configs.get(name)} → {value}",
                 spec,
                 needed=name not in _ONLY_SIZE,
+                configs={name: value},
             )
             for name, value in spec.configs().items()
             if not _good(name, found.configs.get(name), value)

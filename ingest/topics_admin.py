@@ -1,5 +1,6 @@
 """The admin side of the broker: topics, offsets, consumer groups."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -91,17 +92,20 @@ class TopicsAdmin:
             ]
             if new:
                 _wait_all(self._admin.create_topics(new, request_timeout=TIMEOUT_SECONDS).values())
-            wrong = {c.topic: c.spec for c in changes if c.action == "configure"}
+            wrong: defaultdict[str, dict[str, str]] = defaultdict(dict)
+            for change in changes:
+                if change.action == "configure":
+                    wrong[change.topic] |= change.configs
             resources = [
                 ConfigResource(
                     ResourceType.TOPIC,
                     name,
                     incremental_configs=[
                         ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
-                        for key, value in spec.configs().items()
+                        for key, value in configs.items()
                     ],
                 )
-                for name, spec in wrong.items()
+                for name, configs in wrong.items()
             ]
             if resources:
                 _wait_all(self._admin.incremental_alter_configs(resources).values())

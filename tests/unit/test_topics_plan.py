@@ -1,11 +1,15 @@
 """Topics as they must be, and the plan that gets there."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from core.errors import ConfigurationError
 from core.settings import Settings
 from core.topics import TopicSpec, required_topics
 from ingest.topic_plan import LiveTopic, plan_topics, refuse_wrong_topics
+from ingest.topics_admin import TopicsAdmin
 
 SETTINGS = Settings.model_validate(
     {"app": "shop", "sources": {"db": {"prefix": "pre", "tables": ["public.a", "public.b"]}}}
@@ -59,6 +63,23 @@ def test_longer_retention_is_as_good(retention: str) -> None:
     raw = required_topics(SETTINGS)[0]
     live = LiveTopic(raw.name, "id", 1, {"cleanup.policy": "delete", "retention.ms": retention})
     assert plan_topics([raw], {raw.name: live}) == []
+
+
+def test_only_what_is_wrong_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A longer retention was somebody's wish: shortened, what it kept would be deleted."""
+    raw = required_topics(SETTINGS)[0]
+    live = LiveTopic(raw.name, "id", 1, {"cleanup.policy": "compact", "retention.ms": "-1"})
+    asked: list[Any] = []
+
+    def alter(resources: list[Any]) -> dict[Any, Any]:
+        asked.extend(resources)
+        return {}
+
+    admin = TopicsAdmin(["127.0.0.1:1"])
+    monkeypatch.setattr(admin, "_admin", SimpleNamespace(incremental_alter_configs=alter))
+    admin.apply(plan_topics([raw], {raw.name: live}))
+    [resource] = asked
+    assert [(one.name, one.value) for one in resource.incremental_configs] == [("cleanup.policy", "delete")]
 
 
 def test_partitions_are_never_changed() -> None:
