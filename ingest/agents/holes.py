@@ -19,7 +19,4 @@ def missed(expected: int | None, offsets: Sequence[int], log_start: int) -> tupl
 
 def has_hole(expected: int | None, offsets: Sequence[int]) -> bool:
     """Whether an offset is skipped: a record that came twice skips none."""
-    befores = [expected, *(offset + 1 for offset in offsets)]
-    return any(
-        before is not None and before < offset for before, offset in zip(befores, offsets, strict=False)
-    )
+    return missed(expected, offsets, max(offsets)) is not None
