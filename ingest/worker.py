@@ -221,12 +221,15 @@ class Worker:
                 settings.ingest,
                 self._clock,
                 self._failpoint,
-                lambda topic=topic: TopicsAdmin(self._brokers).bounds([topic])[topic, 0].start,  # type: ignore[misc]
+                partial(self._log_start, topic),
             )
             self._resolvers.append(agent)
             self._register(app, topic, f"resolve-{topic}", agent.run)
         app.finalize()
         return app
+
+    def _log_start(self, topic: str) -> int:
+        return TopicsAdmin(self._brokers).bounds([topic])[topic, 0].start
 
     def _make_app(self, group: str) -> Any:
         embedded = isinstance(self._settings.log, EmbeddedLog)
