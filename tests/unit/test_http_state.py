@@ -57,7 +57,7 @@ def test_no_row_is_shown_as_of_a_position_at_which_it_was_gone() -> None:
     run(test)
 
 
-def test_the_freshness_of_rows_is_that_of_the_view_alone() -> None:
+def test_rows_of_a_table_without_a_document_wait_for_no_index() -> None:
     async def test() -> None:
         world = World()
         position = world.commit(ORDERS, 1, {"customer_id": 7, "status": "new", "total": 3})
