@@ -10,13 +10,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Final
 
 from core.errors import ConfigurationError
 
 _ENV = re.compile(r"\$(?P<escaped>\$?)\{env:(?P<name>[^}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OPEN: Final = "${env:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,4 +61,4 @@ def _put_in(key: str, environment: Mapping[str, str], secrets: set[str], found: 
 
 def connects_own(text: str) -> str:
     """The text as it is written into a file with `env: apply` so that Connect gets it unchanged."""
-    return text.replace(_OPEN, "$" + _OPEN)
+    return _ENV.sub(lambda found: "$" + found[0], text)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from connectors.masking import MASK, masked_config, masked_text
@@ -170,6 +170,7 @@ line = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), ma
         max_size=5,
     )
 )
+@example({"a": "${env:", "b": "${env:${env:A}", "c": "$$${env:A}"})
 def test_any_live_configuration_is_written_and_read_back(config: dict[str, str]) -> None:
     own = {key: connects_own(value) for key, value in config.items()}
     spec = spec_of("a", {"connector.class": "x", **own})
