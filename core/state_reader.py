@@ -6,6 +6,7 @@ consumer group: every process reads every partition.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -61,6 +62,8 @@ class StateReader:
     ) -> None:
         self._brokers, self._fetch_wait_ms = list(brokers), fetch_wait_ms
         self.tables: Mapping[str, StateTable] = {topic: StateTable() for topic in topics}
+        self.partitions: Mapping[str, int] = {}
+        """Of each topic; none before the start."""
         self._on_rows, self._on_error = on_rows, on_error
         self._consumer: AIOKafkaConsumer | None = None
         self._read_to: dict[TopicPartition, int] = {}
@@ -80,6 +83,7 @@ class StateReader:
             partitions = sorted(consumer.assignment())
             await consumer.seek_to_beginning(*partitions)
             self._first_ends = await consumer.end_offsets(partitions)
+            self.partitions = dict(Counter(tp.topic for tp in partitions))
         self._consumer = consumer
         self._tail_task = background(partial(self._tail, consumer), self._on_error, name="state-reader")
 
@@ -98,14 +102,6 @@ class StateReader:
         total = sum(self._first_ends.values())
         read = sum(min(self._read_to.get(tp, 0), end) for tp, end in self._first_ends.items())
         return Loading(read, total)
-
-    @property
-    def partitions(self) -> Mapping[str, int]:
-        """Partitions of each topic."""
-        counts: dict[str, int] = {}
-        for tp in self._first_ends:
-            counts[tp.topic] = counts.get(tp.topic, 0) + 1
-        return counts
 
     def read_to(self, topic: str) -> Mapping[int, int]:
         """The next offset to read, by partition."""
