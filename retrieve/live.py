@@ -86,7 +86,9 @@ class LiveIndex:
         known = self._marks.get(live.name)
         if known is None or now - known[0] > MARKS_AGE:
             found = {(mark.topic, mark.partition): mark for mark in live.collection.covered()}
-            self._marks[live.name] = known = (now, found)
+            known = self._marks.get(live.name)
+            if known is None or known[0] <= now:  # else another thread's look began later
+                self._marks[live.name] = known = (now, found)
         return known[1]
 
     def close(self) -> None:

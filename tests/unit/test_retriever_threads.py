@@ -7,9 +7,11 @@ import weakref
 from time import monotonic
 from typing import Final
 
+import pytest
+
 from embed.encoder import HashingEncoder, Kind
 from embed.indexes import bm25
-from embed.model import Scope, Vector
+from embed.model import Covered, Scope, Vector
 from retrieve.live import LiveIndex
 from retrieve.search import Search, Searcher
 from tests.unit.retrieval_world import ARTICLES, EVERYBODY, ORDERS, World, article, run
@@ -94,6 +96,27 @@ def test_a_wait_for_a_position_ends_at_its_deadline_while_the_index_cannot_be_as
         await asyncio.gather(*blocking)
 
     run(test)
+
+
+def test_what_a_slow_look_found_covered_does_not_replace_what_a_later_one_did(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or a later answer would be as of an earlier position."""
+    world, looks = World(), 0
+    index = LiveIndex("shop", world.index, clock=world.clock)
+    live = index.resolve("articles")
+
+    def covered() -> list[Covered]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:  # meanwhile another thread asks, and is answered at once
+            index.marks(live)
+            return [Covered("t", 0, 1, 1, "", 0)]
+        return [Covered("t", 0, 2, 2, "", 0)]
+
+    monkeypatch.setattr(live.collection, "covered", covered)
+    assert [index.marks(live)["t", 0].offset for _ in range(2)] == [2, 2]
+    index.close()
 
 
 def test_an_encoder_that_is_no_longer_needed_is_let_go() -> None:
