@@ -14,7 +14,7 @@ from connectors.rest import ConnectClient
 from connectors.snapshots import Signal, execute
 from core.errors import TransientError
 from tailrace.cli.connect_snapshot import until_heard
-from tests.unit.connect_hands import Tailrace, a_folder, caller
+from tests.unit.connect_hands import Tailrace, a_folder, caller, write
 from tests.unit.connect_world import CANARY, TRACE, URL, Cluster, Running, shop_config
 
 NO_NOPE = r"there is no connector nope on http://\S+: it has "
