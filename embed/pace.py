@@ -54,9 +54,9 @@ class Spent:
 class Priority:
     """Who is at work on what answers. One for a process; thread-safe."""
 
-    def __init__(self) -> None:
-        self._idle = Condition()
-        self._at_work = 0
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._idle, self._clock = Condition(), clock or SystemClock()
+        self._at_work, self._expected = 0, 0.0
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -67,18 +67,27 @@ class Priority:
             yield
         finally:
             with self._idle:
-                self._at_work -= 1
+                self._at_work, self._expected = self._at_work - 1, 0.0
                 self._idle.notify_all()
+
+    def expect(self, seconds: float) -> None:
+        """Live work is on its way: till some of it is done, or so long, it counts as at work."""
+        with self._idle:
+            self._expected = self._clock.monotonic() + seconds
 
     @property
     def taken(self) -> bool:
-        """Whether somebody is."""
-        return self._at_work > 0
+        """Whether somebody is, or will be in a moment."""
+        return self._at_work > 0 or self._clock.monotonic() < self._expected
 
     def wait(self, most: float) -> bool:
         """Until nobody is at work on what answers, at most so many seconds. Whether that is so."""
+        end = self._clock.monotonic() + most
         with self._idle:
-            return self._idle.wait_for(lambda: not self._at_work, max(0.0, most))
+            while self.taken and (left := end - self._clock.monotonic()) > 0:
+                coming = max(0.0, self._expected - self._clock.monotonic())
+                self._idle.wait(left if self._at_work else min(left, coming))
+            return not self.taken
 
 
 class Turns:

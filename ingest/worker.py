@@ -23,6 +23,7 @@ from core.state_table import StateTable
 from core.tasks import Work, background
 from core.telemetry import logger
 from core.topics import dead_letters_topic, index_group, raw_topic, resolve_group, state_topic
+from embed.pace import Priority
 from ingest.agents.index_agent import Done, IndexAgent, Indexer
 from ingest.agents.orphans import StateRows
 from ingest.agents.resolve_agent import ResolveAgent
@@ -81,7 +82,10 @@ class Worker:
         on_fatal: Callable[[BaseException], None],
         clock: Clock | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
+        priority: Priority | None = None,
     ) -> None:
+        """`priority`: that of the indexers, for what is resolved goes before what is built."""
+        self._priority = priority or Priority()
         self._settings, self._brokers, self._epochs = settings, list(brokers), dict(epochs)
         self._first, self._on_fatal = list(indexers), on_fatal
         self._clock, self._failpoint = clock or SystemClock(), failpoint
@@ -222,6 +226,7 @@ class Worker:
                 self._clock,
                 self._failpoint,
                 partial(self._log_start, topic),
+                self._priority,
             )
             self._resolvers.append(agent)
             self._register(app, topic, f"resolve-{topic}", agent.run)

@@ -182,6 +182,7 @@ class Runtime:
             on_fatal=fatal,
             clock=self._clock,
             failpoint=failpoint,
+            priority=indexers.priority,
         )
         await worker.start()
         self._keeper = Keeper(

@@ -99,13 +99,13 @@ class Indexers:
     ) -> None:
         self._settings, self._index, self._book, self._tail = settings, index, book, tail
         self._store = build_vector_store(settings, clock)
-        self._priority = Priority()
+        self.priority = Priority()
 
     def build(self, generation: Generation) -> Indexer:
         """Blocks while its model is loaded. Raises ConfigurationError if that or its collection is gone."""
         frozen, app = generation.frozen, self._settings.app
         standing = Standing(app, self._index, self._tail, generation)
-        turns = Turns(self._priority, standing.pace, standing.background, standing.wished)
+        turns = Turns(self.priority, standing.pace, standing.background, standing.wished)
         spent = Spent()
         encoder = PacedEncoder(self._book.of(generation).document, turns, spent)
         collection = self._index.open(generation.collection(app))

@@ -17,9 +17,16 @@ from embed.encoder import Pauses
 Work: TypeAlias = Callable[[Any, list[int]], None]
 """With a request and the places of a part's texts."""
 
-_Part: TypeAlias = tuple["Future[None]", Work, list[int]]
+Begin: TypeAlias = Callable[[], bool]
+"""Whether a part is still to be begun, asked by the lane that has come to it."""
+
+_Part: TypeAlias = tuple["Future[bool]", Work, list[int], Begin]
 _Waiting: TypeAlias = "PriorityQueue[tuple[int, int, _Part]]"
 _Calls: TypeAlias = "SimpleQueue[bool]"
+
+
+def _at_once() -> bool:
+    return True
 
 
 class Request:
@@ -75,7 +82,7 @@ class Lanes:
 
         TransientError once they are closed. Interrupted, it leaves no part behind either.
         """
-        running: list[Future[None]] = []
+        running: list[Future[bool]] = []
         try:
             with self._lock:
                 self._require_open()
@@ -90,27 +97,36 @@ class Lanes:
     def run_with_pauses(self, work: Work, parts: Sequence[list[int]], pauses: Pauses) -> None:
         """As `run`, behind what others ask for: each lane has one part, and one more waits.
 
-        A pause that is due finds none of them at work. After it, each lane has one, and then comes the next.
+        A pause that is due finds none of them at work, and the one that waits is not begun. After it, each
+        lane has one, and then comes the next pause.
         """
-        running: deque[tuple[Future[None], list[int]]] = deque()
+        left = deque(parts)
+        running: deque[tuple[Future[bool], list[int]]] = deque()
 
         def end(most: int) -> list[int]:
-            """Places of what has ended, once no more than so many parts have not."""
+            """Places of what is done, once no more than so many parts are under way."""
             places: list[int] = []
             while len(running) > most:
-                running[0][0].result()
-                places += running.popleft()[1]
+                done, part = running[0][0].result(), running[0][1]
+                running.popleft()
+                if done:
+                    places += part
+                else:
+                    left.appendleft(part)
             return places
 
         try:
-            for part in parts:
-                if len(running) >= self._number and (ended := end(0 if pauses.due else self._number)):
-                    pauses.take(ended)
-                with self._lock:
-                    self._require_open()
-                    running.append((self._put(sys.maxsize, work, part), part))
-            if running:
-                pauses.take(end(0))
+            while left or running:
+                if not left or len(running) >= self._number:
+                    due = pauses.due
+                    ended = end(0 if due or not left else self._number)
+                    if ended or due:
+                        pauses.take(ended)
+                if left:
+                    begin = _at_once if len(running) < self._number else lambda: not pauses.due
+                    with self._lock:
+                        self._require_open()
+                        running.append((self._put(sys.maxsize, work, left[0], begin), left.popleft()))
         finally:
             wait([one for one, _ in running if not one.cancel()])
 
@@ -133,32 +149,33 @@ class Lanes:
         if not self._end.alive:
             raise _closed()
 
-    def _put(self, rank: int, work: Work, part: list[int]) -> "Future[None]":
-        """The lowest rank first. Holding the lock, which no close comes between."""
-        made: Future[None] = Future()
+    def _put(self, rank: int, work: Work, part: list[int], begin: Begin = _at_once) -> "Future[bool]":
+        """The lowest rank first; gives whether it was begun. Holding the lock, or a close comes between."""
+        made: Future[bool] = Future()
         with self._counting:
             self._unfinished += 1
         made.add_done_callback(self._ended)
-        self._waiting.put((rank, next(self._arrivals), (made, work, part)))
+        self._waiting.put((rank, next(self._arrivals), (made, work, part, begin)))
         self._calls.put(True)
         return made
 
-    def _ended(self, _: "Future[None]") -> None:
+    def _ended(self, _: "Future[bool]") -> None:
         with self._counting:
             self._unfinished -= 1
 
 
 def _serve(calls: "_Calls", waiting: "_Waiting", request: Any) -> None:
     while calls.get():
-        done, work, part = waiting.get()[2]
+        done, work, part, begin = waiting.get()[2]
         if done.set_running_or_notify_cancel():
             try:
-                work(request, part)
+                if begun := begin():
+                    work(request, part)
             except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
                 done.set_exception(error)
             else:
-                done.set_result(None)
-        del done, work, part  # what was worked on must not wait for the next part
+                done.set_result(begun)
+        del done, work, part, begin  # what was worked on must not wait for the next part
 
 
 def _end(calls: "_Calls", threads: Sequence[threading.Thread]) -> None:

@@ -11,6 +11,7 @@ from core.keys import RowKey, TableId
 from core.settings import Ingest, Source
 from core.state import Progress, StateRow, Truncate
 from core.state_table import StateTable
+from embed.pace import Priority
 from ingest.agents.resolve_agent import ResolveAgent
 from ingest.dead_letters import DeadLetter
 from ingest.state_store import EncodedRow
@@ -57,6 +58,7 @@ class World:
         self.store = Store()
         self.parked: list[DeadLetter] = []
         self.offset = self.log_start = 0
+        self.priority = Priority()
         self.restart()
 
     def restart(self) -> None:
@@ -71,6 +73,7 @@ class World:
             FixedClock(),
             lambda _: None,
             lambda: self.log_start,
+            self.priority,
         )
         self.agent._app = SimpleNamespace(
             consumer_generation_id=1,

@@ -132,6 +132,36 @@ def test_the_next_part_waits_behind_the_lanes_and_behind_whoever_comes() -> None
     assert pauses.told == [0, 1, 2, 3, 4]
 
 
+def test_what_waits_when_a_pause_becomes_due_is_not_begun_before_it() -> None:
+    lanes, pauses = Lanes(["one"]), Slowly(due=False)
+    begun, go_on, done = threading.Event(), threading.Event(), list[int]()
+    waited: list[list[int]] = []
+
+    def work(_: Any, part: list[int]) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        done.extend(part)
+
+    def take(places: Sequence[int]) -> None:
+        pauses.told += places
+        if pauses.due:
+            waited.append([*done])
+            pauses.due = False
+
+    pauses.take = take  # type: ignore[method-assign]
+    call = threading.Thread(target=lanes.run_with_pauses, args=(work, [[n] for n in range(5)], pauses))
+    call.start()
+    assert begun.wait(10)
+    while not lanes.waiting:
+        time.sleep(0.001)
+    pauses.due = True
+    go_on.set()
+    call.join(10)
+    lanes.close()
+    assert waited == [[0]]
+    assert sorted(done) == sorted(pauses.told) == [*range(5)]
+
+
 def test_a_part_that_fails_ends_a_call_with_pauses_and_leaves_none_behind() -> None:
     lanes, pauses, done = Lanes(["one", "two"]), Slowly(due=False), list[int]()
 

@@ -255,3 +255,25 @@ def test_the_wait_for_live_work_ends_with_it() -> None:
     released.set()
     assert priority.wait(5)
     thread.join()
+
+
+def test_live_work_that_is_expected_goes_first_until_it_was_there_or_time_is_over() -> None:
+    clock = FixedClock(0)
+    priority = Priority(clock)
+    priority.expect(0.05)
+    assert priority.taken
+    clock.advance(0.06)
+    assert not priority.taken
+    assert priority.wait(0.0)
+    priority.expect(60.0)
+    with priority.held():
+        assert priority.taken
+    assert not priority.taken, "it was there"
+
+
+def test_the_wait_for_expected_work_ends_with_its_time() -> None:
+    priority = Priority()
+    priority.expect(0.01)
+    assert priority.wait(5)
+    priority.expect(60.0)
+    assert not priority.wait(0.01)

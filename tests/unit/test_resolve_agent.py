@@ -208,3 +208,19 @@ def test_what_was_resolved_in_vain_is_not_told_as_progress() -> None:
     world.take(change("u", 20, {"id": 1}))
     told = {one.committed_at for one in world.store.table.progress.values()}
     assert told == {20_000}
+
+
+def test_what_is_resolved_is_on_its_way_to_the_index_and_goes_before_a_build() -> None:
+    world = World()
+    seen: list[bool] = []
+    handled = world.agent._resolve
+
+    def resolve(*given: Any) -> Any:
+        seen.append(world.priority.taken)
+        return handled(*given)
+
+    world.agent._resolve = resolve  # type: ignore[method-assign, assignment]
+    assert not world.priority.taken
+    world.take(change("c", 10, {"id": 1}))
+    assert seen == [True]
+    assert world.priority.taken, "until the index agent has it"
