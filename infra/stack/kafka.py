@@ -13,7 +13,7 @@ from core.errors import ConfigurationError, TailraceError
 from infra.stack import ports
 from infra.stack.config import connect_properties, log4j_properties, properties, server_properties
 from infra.stack.jars import plugin_path
-from infra.stack.processes import Command, Process, wait_until
+from infra.stack.processes import Command, Process
 from infra.stack.settings import StackSettings
 
 _HEAP: Final = ("-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
@@ -49,13 +49,7 @@ class Broker(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        wait_until(
-            self._answers,
-            timeout_s=timeout_s,
-            what="the broker",
-            failed=lambda: self.ended(self.log),
-            log=self.log,
-        )
+        self.wait_for(self._answers, "the broker", self.log, timeout_s)
 
     def _answers(self) -> bool:
         if not ports.is_open(self._settings.ports.kafka):
@@ -101,13 +95,7 @@ class Connect(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        wait_until(
-            self._answers,
-            timeout_s=timeout_s,
-            what="Connect",
-            failed=lambda: self.ended(self.log),
-            log=self.log,
-        )
+        self.wait_for(self._answers, "Connect", self.log, timeout_s)
 
     def has_mariadb(self) -> bool:
         """Whether it was started with MariaDB's connector among its plugins."""

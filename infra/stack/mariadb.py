@@ -16,7 +16,7 @@ from core.errors import ConfigurationError
 from infra.stack.accounts import made_aside, run_as, server_account
 from infra.stack.config import MARIADB_DATABASE, OWNER, REPLICATOR, properties
 from infra.stack.ports import LOOPBACK
-from infra.stack.processes import Command, Process, wait_until
+from infra.stack.processes import Command, Process
 from infra.stack.settings import StackSettings, write_private
 
 ADMIN: Final = "root"
@@ -94,13 +94,7 @@ class MariaDb(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 60.0) -> None:
-        wait_until(
-            self._answers,
-            timeout_s=timeout_s,
-            what="mariadb",
-            failed=lambda: self.ended(self.log),
-            log=self.log,
-        )
+        self.wait_for(self._answers, "mariadb", self.log, timeout_s)
 
     def _answers(self) -> bool:
         if not self.is_running():

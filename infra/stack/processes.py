@@ -65,6 +65,10 @@ class Process(ABC):
             None if self.is_running() else f"{self.name} ended at its start; the end of {log}:\n{tail(log)}"
         )
 
+    def wait_for(self, answers: Callable[[], bool], what: str, log: Path, timeout_s: float) -> None:
+        """Until it answers. Raises TransientError, with the end of its log, if it ends or time is over."""
+        wait_until(answers, timeout_s=timeout_s, what=what, failed=lambda: self.ended(log), log=log)
+
     @abstractmethod
     def launch(self) -> bool:
         """Start it without waiting; False if it runs already."""

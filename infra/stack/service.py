@@ -10,7 +10,7 @@ import httpx2
 
 from core.errors import ConfigurationError
 from infra.stack import ports
-from infra.stack.processes import Command, Process, wait_until
+from infra.stack.processes import Command, Process
 from infra.stack.settings import REPOSITORY, Ports, StackSettings
 
 _PROGRAM: Final = (sys.executable, "-m", "tailrace")
@@ -33,13 +33,7 @@ class Tailrace(Process):
         return True
 
     def wait_ready(self, timeout_s: float = 180.0) -> None:
-        wait_until(
-            self._answers,
-            timeout_s=timeout_s,
-            what=f"{self.url}/health/ready",
-            failed=lambda: self.ended(self.log),
-            log=self.log,
-        )
+        self.wait_for(self._answers, f"{self.url}/health/ready", self.log, timeout_s)
 
     def _answers(self) -> bool:
         try:

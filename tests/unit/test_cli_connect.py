@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,29 +14,12 @@ from connectors.rest import ConnectClient
 from connectors.snapshots import Signal, execute
 from core.errors import TransientError
 from tailrace.cli.connect_snapshot import until_heard
-from tests.unit.connect_hands import Tailrace, a_folder, caller, write
+from tests.unit.connect_hands import Tailrace, write
 from tests.unit.connect_world import CANARY, TRACE, URL, Cluster, Running, shop_config
 
 NO_NOPE = r"there is no connector nope on http://\S+: it has "
 VERBS = "validate plan apply status restart pause resume stop offsets snapshot export delete".split()  # noqa: SIM905 - read as a line
 QUICK = ("--settle", "0.5", "--timeout", "1.2")
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with Cluster().served(attempts=2) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return a_folder(tmp_path)
-
-
-@pytest.fixture
-def tailrace(capsys: pytest.CaptureFixture[str]) -> Tailrace:
-    return caller(capsys)
 
 
 def test_help_names_every_verb(tailrace: Tailrace) -> None:
@@ -110,6 +93,12 @@ def has_database(folder: Path, monkeypatch: pytest.MonkeyPatch, dsn: str) -> Non
     path.write_text(yaml.safe_dump(tree))
 
 
+def says(monkeypatch: pytest.MonkeyPatch, facts: Callable[[str, Wanted], Facts]) -> None:
+    """The database, to whoever looks at it."""
+    for module in ("connectors.inspect", "tailrace.connect_databases"):
+        monkeypatch.setattr(f"{module}.read_facts", facts)
+
+
 def test_a_connector_is_held_still_though_its_database_is_down(
     cluster: Cluster, folder: Path, tailrace: Tailrace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,8 +125,7 @@ def test_another_slot_that_somebody_reads_is_refused(
 
     tailrace("apply", "--settle", "0")
     has_database(folder, monkeypatch, "host=h dbname=shop user=u")
-    for module in ("connectors.inspect", "tailrace.connect_databases"):
-        monkeypatch.setattr(f"{module}.read_facts", facts)
+    says(monkeypatch, facts)
     cluster.connectors["shop"].config["poll.interval.ms"] = "9999"
     own = tailrace("apply", "--dry-run", code=1).err
     assert "is read by somebody already" not in own, "it reads its own slot"
@@ -157,8 +145,7 @@ def test_a_new_name_takes_over_the_slot_of_the_one_that_goes(
 
     tailrace("apply", "--settle", "0")
     has_database(folder, monkeypatch, "host=h dbname=shop user=u")
-    for module in ("connectors.inspect", "tailrace.connect_databases"):
-        monkeypatch.setattr(f"{module}.read_facts", facts)
+    says(monkeypatch, facts)
     monkeypatch.setattr("tailrace.connect_databases.LETS_GO_SECONDS", 0.1)
     path = folder / "connectors" / "shop.yaml"
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"name": "renamed"}))

@@ -1,30 +1,12 @@
 """`tailrace connect delete` and `apply --prune`: they ask before they hurt, and say what stays."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from connectors.diff import OWNER_KEY
-from tests.unit.connect_hands import Tailrace, a_folder, caller, write
+from tests.unit.connect_hands import Tailrace, write
 from tests.unit.connect_world import Cluster, Running
-
-
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
-    with Cluster().served(attempts=2) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return a_folder(tmp_path)
-
-
-@pytest.fixture
-def tailrace(capsys: pytest.CaptureFixture[str]) -> Tailrace:
-    return caller(capsys)
 
 
 def test_pruning_asks_and_never_without_a_terminal(
