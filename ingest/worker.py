@@ -80,12 +80,12 @@ class Worker:
         indexers: Sequence[Indexer],
         *,
         on_fatal: Callable[[BaseException], None],
+        priority: Priority,
         clock: Clock | None = None,
         failpoint: Callable[[str], None] = lambda _: None,
-        priority: Priority | None = None,
     ) -> None:
         """`priority`: that of the indexers, for what is resolved goes before what is built."""
-        self._priority = priority or Priority()
+        self._priority = priority
         self._settings, self._brokers, self._epochs = settings, list(brokers), dict(epochs)
         self._first, self._on_fatal = list(indexers), on_fatal
         self._clock, self._failpoint = clock or SystemClock(), failpoint

@@ -169,7 +169,15 @@ async def _bench(brokers: list[str], encoder: PausingEncoder, rows: int) -> Asyn
         live = tail.registry.live("articles")
         assert live is not None
         raw = {one.name: 0 for one in topics}
-        worker = Worker(made, brokers, raw, [indexers.build(live)], on_fatal=fatal.append, clock=clock)
+        worker = Worker(
+            made,
+            brokers,
+            raw,
+            [indexers.build(live)],
+            on_fatal=fatal.append,
+            priority=indexers.priority,
+            clock=clock,
+        )
         after.push_async_callback(worker.stop)
         await worker.start()
         keeper = Keeper(

@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.state_reader import StateReader
 from core.topics import required_topics, state_topic
 from core.version import version
+from embed.pace import Priority
 from ingest.worker import Worker
 
 EVENTS: Final = 100_000
@@ -100,7 +101,7 @@ async def _run(brokers: list[str], events: int) -> dict[str, object]:
 async def _play(settings: Settings, brokers: list[str], raw: str, events: int) -> dict[str, Any]:
     state = state_topic(settings.app, settings.tables()[0])
     failed: list[BaseException] = []
-    worker = Worker(settings, brokers, {raw: 0}, [], on_fatal=failed.append)
+    worker = Worker(settings, brokers, {raw: 0}, [], on_fatal=failed.append, priority=Priority())
     try:
         joining = time.perf_counter()
         await worker.start()

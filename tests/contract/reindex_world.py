@@ -137,6 +137,7 @@ class World:
             dict.fromkeys(raw, 3),
             [indexers.build(one) for one in run],
             on_fatal=self.fatal.append,
+            priority=indexers.priority,
             clock=clock,
         )
         keeper = Keeper(

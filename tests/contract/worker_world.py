@@ -20,6 +20,7 @@ from embed.cutter import Cutter
 from embed.encoder import HashingEncoder
 from embed.memory_index import MemoryCollection, MemoryIndex
 from embed.model import Change, Manifest, Sparse, manifest_id
+from embed.pace import Priority
 from embed.pipeline import Applied, Pipeline
 from embed.render import Renderer
 from embed.store import VectorStore
@@ -105,6 +106,7 @@ class World:
             [self.indexer],
             clock=clock or SystemClock(),
             on_fatal=self.fatal.append,
+            priority=Priority(),
         )
 
     async def write(self, *changes: tuple[str, int, str | None]) -> None:
