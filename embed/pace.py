@@ -16,13 +16,21 @@ from core.errors import TransientError
 from embed.encoder import Kind, PausingEncoder
 from embed.model import Vector
 
-LEAST_SHARE: Final = 0.3
+LEAST_SHARE: Final = 0.4
 """Of the time, for the background, however much live work there is: it must end one day, and one that has
-answered before must keep pace, or there is no way back to it. With a tenth it fell behind."""
+answered before must keep pace, or there is no way back to it. Beside 90 edits a second and four clients that
+never pause, a build fell behind with a tenth; with 0.3 it was level after minutes, with 0.4 after 20 s."""
 
 PATIENCE_SECONDS: Final = 1.0
 """For so long at once may live work hold up the background, if that had its share before: an edit is over
 sooner, and nothing runs beside it."""
+
+EXPECTED_SHARE: Final = 0.1
+"""Of the time, for waits behind live work that has not come yet, at most: nothing works meanwhile. Where
+edits never pause the next one is always expected, and a build would hardly get on."""
+
+EXPECTED_SECONDS: Final = 0.1
+"""Most of that at once."""
 
 WISHED_SHARE: Final = 0.5
 """Of the time, for one that is to answer as soon as it is level: somebody waits for that."""
@@ -52,42 +60,51 @@ class Spent:
 
 
 class Priority:
-    """Who is at work on what answers. One for a process; thread-safe."""
+    """Who is at work on what answers, and who soon will be. One for a process; thread-safe."""
 
     def __init__(self, clock: Clock | None = None) -> None:
-        self._idle, self._clock = Condition(), clock or SystemClock()
+        self._change, self._clock = Condition(), clock or SystemClock()
         self._at_work, self._expected = 0, 0.0
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Live work, as long as the block runs."""
-        with self._idle:
+        with self._change:
             self._at_work += 1
+            self._change.notify_all()
         try:
             yield
         finally:
-            with self._idle:
+            with self._change:
                 self._at_work, self._expected = self._at_work - 1, 0.0
-                self._idle.notify_all()
+                self._change.notify_all()
 
     def expect(self, seconds: float) -> None:
-        """Live work is on its way: till some of it is done, or so long, it counts as at work."""
-        with self._idle:
+        """Live work is on its way: some of it begins within so long, or it is not waited for."""
+        with self._change:
             self._expected = self._clock.monotonic() + seconds
 
     @property
     def taken(self) -> bool:
-        """Whether somebody is, or will be in a moment."""
-        return self._at_work > 0 or self._clock.monotonic() < self._expected
+        """Whether somebody is at work."""
+        return self._at_work > 0
+
+    @property
+    def expected(self) -> bool:
+        """Whether nobody is, and somebody will be in a moment."""
+        return not self._at_work and self._clock.monotonic() < self._expected
 
     def wait(self, most: float) -> bool:
         """Until nobody is at work on what answers, at most so many seconds. Whether that is so."""
-        end = self._clock.monotonic() + most
-        with self._idle:
-            while self.taken and (left := end - self._clock.monotonic()) > 0:
-                coming = max(0.0, self._expected - self._clock.monotonic())
-                self._idle.wait(left if self._at_work else min(left, coming))
-            return not self.taken
+        with self._change:
+            return self._change.wait_for(lambda: not self.taken, most)
+
+    def wait_expected(self, most: float) -> None:
+        """Until what is expected has begun, or is so no longer, at most so many seconds."""
+        with self._change:
+            left = self._expected - self._clock.monotonic()
+            if not self.taken and left > 0:
+                self._change.wait(min(left, most))
 
 
 class Turns:
@@ -112,7 +129,7 @@ class Turns:
         self._one = Lock()
         self._clock, self._sleep = clock or SystemClock(), sleep
         self._since = self._due = self._clock.monotonic()
-        self._patience = 0.0
+        self._patience = self._patience_expected = 0.0
 
     @property
     def alive_at(self) -> float:
@@ -129,7 +146,10 @@ class Turns:
 
     def pressed(self) -> bool:
         """Whether it would have to wait between two pieces: behind live work, or to keep to its pace."""
-        return self.background() and (self._priority.taken or self._pace() != Pace())
+        if not self.background():
+            return False
+        soon = self._priority.expected and self._patience_expected > 0
+        return self._priority.taken or soon or self._pace() != Pace()
 
     def give_way(self, texts: int = 0) -> None:
         """Between two pieces of work, of which the last embedded so many texts.
@@ -139,27 +159,34 @@ class Turns:
         with self._one:
             began = self._clock.monotonic()
             worked, self._since = began - self._since, began
-            self._patience = min(self._patience + worked * (1 / LEAST_SHARE - 1), PATIENCE_SECONDS)
-            for live in (True, False):  # first behind live work, then as slowly as asked for
-                while self._goes_on():
-                    now = self._clock.monotonic()
-                    if live:
-                        wished = worked * (1 / WISHED_SHARE - 1)
-                        left = began + (wished if self._wished() else self._patience) - now
-                    else:
-                        left = max(began + self._rest(worked), self._next(texts)) - now
-                    if left <= 0:
-                        break
-                    self._since = now
-                    if live and self._priority.wait(min(left, LOOK_SECONDS)):
-                        break
-                    if not live:
-                        self._sleep(min(left, LOOK_SECONDS))
-                if live:
-                    self._patience = max(0.0, self._patience - (self._clock.monotonic() - began))
+            self._give_way_to_live(began, worked)
+            while self._goes_on():
+                now = self._clock.monotonic()
+                left = max(began + self._rest(worked), self._next(texts)) - now
+                if left <= 0:
+                    break
+                self._since = now
+                self._sleep(min(left, LOOK_SECONDS))
             if texts:
                 self._due = max(began, self._next(texts))
             self._since = self._clock.monotonic()
+
+    def _give_way_to_live(self, began: float, worked: float) -> None:
+        self._patience = min(self._patience + _beside(LEAST_SHARE, worked), PATIENCE_SECONDS)
+        expected = self._patience_expected + _beside(1 - EXPECTED_SHARE, worked)
+        self._patience_expected = min(expected, EXPECTED_SECONDS)
+        while self._goes_on():
+            self._since = now = self._clock.monotonic()
+            patience = _beside(WISHED_SHARE, worked) if self._wished() else self._patience
+            left = min(began + patience - now, LOOK_SECONDS)
+            if left > 0 and self._priority.taken:
+                self._priority.wait(left)
+            elif (left := min(left, self._patience_expected)) > 0 and self._priority.expected:
+                self._priority.wait_expected(left)
+                self._patience_expected -= self._clock.monotonic() - now
+            else:
+                break
+        self._patience = max(0.0, self._patience - (self._clock.monotonic() - began))
 
     def _goes_on(self) -> bool:
         """Whether there is a reason to wait; the work itself may have lost its own.
@@ -177,12 +204,17 @@ class Turns:
 
     def _rest(self, worked: float) -> float:
         share = self._pace().share
-        return worked * (1 / share - 1) if share else 0.0
+        return _beside(share, worked) if share else 0.0
 
     def _next(self, texts: int) -> float:
         """When, at the rate asked for, so many texts are due after those before them."""
         rate = self._pace().rate
         return self._due + texts / rate if rate else self._due
+
+
+def _beside(share: float, worked: float) -> float:
+    """The time for others, where so much work is this share of all."""
+    return worked * (1 / share - 1)
 
 
 class _TurnsAsPauses:

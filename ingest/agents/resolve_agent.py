@@ -184,8 +184,8 @@ class ResolveAgent:
             )
 
     async def _handle(self, batch: list[Any]) -> None:
-        with self._priority.held():
-            await self._resolve_in_turn(batch)
+        self._priority.expect(INDEXED_SECONDS)
+        await self._resolve_in_turn(batch)
         self._priority.expect(INDEXED_SECONDS)
 
     async def _resolve_in_turn(self, batch: list[Any]) -> None:

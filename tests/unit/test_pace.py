@@ -12,7 +12,7 @@ from core.errors import TransientError
 from embed.encoder import HASHED_PIECE as PIECE
 from embed.encoder import HashingEncoder, Kind
 from embed.model import Vector
-from embed.pace import Pace, PacedEncoder, Priority, Spent, Turns
+from embed.pace import EXPECTED_SHARE, LEAST_SHARE, Pace, PacedEncoder, Priority, Spent, Turns
 
 LOOK_SECONDS = 0.1
 STEP = 0.001
@@ -62,14 +62,22 @@ class Live(Priority):
     """Whoever waits for it makes the time go on."""
 
     def __init__(self, time: Time) -> None:
-        super().__init__()
+        super().__init__(time.clock)
         self._time = time
 
     def wait(self, most: float) -> bool:
-        end = self._time.now + most
-        while self.taken and self._time.now < end:
-            self._time.go_on(min(STEP, end - self._time.now))
+        self._go_on(lambda: self.taken, most)
         return not self.taken
+
+    def wait_expected(self, most: float) -> None:
+        self._go_on(lambda: self.expected, most)
+
+    def _go_on(self, reason: Callable[[], bool], most: float) -> None:
+        end = self._time.now + most
+        while reason():
+            self._time.go_on(min(STEP, end - self._time.now))
+            if self._time.now >= end:
+                break
 
     def begin(self, until: float) -> None:
         """An edit from now on."""
@@ -149,7 +157,7 @@ def test_a_promotion_in_the_middle_ends_the_waits() -> None:
 def test_live_work_goes_first() -> None:
     time = Time()
     live = Live(time)
-    turns = Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+    turns = turns_beside(live, time)
     with turns.batch(lambda: True):
         live.begin(until=0.15)
         time.go_on(0.1)
@@ -169,16 +177,16 @@ def share_taken(turns: Turns, time: Time, pieces: int) -> float:
 def test_constant_live_work_leaves_the_background_a_least_share() -> None:
     time = Time()
     live = Live(time)
-    turns = Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+    turns = turns_beside(live, time)
     with live.held(), turns.batch(lambda: True):
-        assert share_taken(turns, time, 6) == pytest.approx(0.3)
+        assert share_taken(turns, time, 6) == pytest.approx(LEAST_SHARE)
 
 
 @pytest.mark.parametrize(
     ("pieces", "edit", "waited"),
     [
         (5, 0.15, 0.15),
-        (5, 10.0, (5 * 0.02 + 0.005) * 7 / 3),
+        (5, 10.0, (5 * 0.02 + 0.005) * (1 / LEAST_SHARE - 1)),
         (500, 10.0, 1.0),
     ],
     ids=["its end", "the share of before", "its patience"],
@@ -188,7 +196,7 @@ def test_an_edit_has_all_to_itself_where_the_background_has_had_its_share(
 ) -> None:
     time = Time()
     live = Live(time)
-    turns = Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+    turns = turns_beside(live, time)
     with turns.batch(lambda: True):
         for _ in range(pieces):
             time.go_on(0.02)
@@ -257,23 +265,67 @@ def test_the_wait_for_live_work_ends_with_it() -> None:
     thread.join()
 
 
-def test_live_work_that_is_expected_goes_first_until_it_was_there_or_time_is_over() -> None:
+def test_live_work_is_expected_until_it_was_there_or_time_is_over() -> None:
     clock = FixedClock(0)
     priority = Priority(clock)
     priority.expect(0.05)
-    assert priority.taken
-    clock.advance(0.06)
+    assert priority.expected
     assert not priority.taken
-    assert priority.wait(0.0)
+    clock.advance(0.06)
+    assert not priority.expected
     priority.expect(60.0)
     with priority.held():
         assert priority.taken
-    assert not priority.taken, "it was there"
+        assert not priority.expected
+    assert not priority.expected, "it was there"
 
 
-def test_the_wait_for_expected_work_ends_with_its_time() -> None:
-    priority = Priority()
+def test_the_wait_for_expected_work_ends_with_its_time_and_with_its_beginning() -> None:
+    priority, began = Priority(), threading.Event()
     priority.expect(0.01)
-    assert priority.wait(5)
+    priority.wait_expected(60)
+    assert not priority.expected
     priority.expect(60.0)
-    assert not priority.wait(0.01)
+    priority.wait_expected(0.01)
+    assert priority.expected
+
+    def live() -> None:
+        with priority.held():
+            began.wait(5)
+
+    thread = threading.Thread(target=live)
+    thread.start()
+    priority.wait_expected(60)
+    assert priority.taken
+    began.set()
+    thread.join()
+
+
+def turns_beside(live: Live, time: Time) -> Turns:
+    return Turns(live, background=lambda: True, clock=time.clock, sleep=time.go_on)
+
+
+def test_an_edit_that_is_expected_meets_an_idle_machine() -> None:
+    time = Time()
+    live = Live(time)
+    turns = turns_beside(live, time)
+    with turns.batch(lambda: True):
+        time.go_on(0.5)
+        turns.give_way()
+        live.expect(0.05)
+        assert turns.pressed()
+        time.plan(time.now + 0.02, lambda: live.begin(until=time.now + 0.1))
+        began = time.now
+        turns.give_way()
+    assert time.now - began == pytest.approx(0.12, abs=3 * STEP)
+
+
+def test_edits_that_never_pause_do_not_starve_a_build_by_being_expected() -> None:
+    """Each is expected before the one before it is over; at work they are only for moments."""
+    time = Time()
+    live = Live(time)
+    turns = turns_beside(live, time)
+    with turns.batch(lambda: True):
+        live.expect(1e6)
+        assert share_taken(turns, time, 60) == pytest.approx(1 - EXPECTED_SHARE, abs=0.02)
+        assert not turns.pressed(), "no pause is due where none is taken"

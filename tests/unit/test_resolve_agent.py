@@ -216,11 +216,11 @@ def test_what_is_resolved_is_on_its_way_to_the_index_and_goes_before_a_build() -
     handled = world.agent._resolve
 
     def resolve(*given: Any) -> Any:
-        seen.append(world.priority.taken)
+        seen.append(world.priority.expected)
         return handled(*given)
 
     world.agent._resolve = resolve  # type: ignore[method-assign, assignment]
-    assert not world.priority.taken
+    assert not world.priority.expected
     world.take(change("c", 10, {"id": 1}))
     assert seen == [True]
-    assert world.priority.taken, "until the index agent has it"
+    assert world.priority.expected, "until the index agent has it"
