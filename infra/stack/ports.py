@@ -2,15 +2,12 @@
 
 import contextlib
 import errno
-import itertools
-import random
 import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
-_BELOW_EPHEMERAL: Final = (20_000, 32_000)
 _LISTEN: Final = "0A"
 """A listening socket's state in /proc/net/tcp."""
 
@@ -34,18 +31,6 @@ def is_open(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection((LOOPBACK, port), timeout=1.0):
         return True
     return False
-
-
-def free_ports(count: int) -> list[int]:
-    """That many different ports, free at this moment.
-
-    Below the range from which the kernel gives outgoing connections theirs: a client that keeps
-    dialling a server that was killed would be given the server's own port, and talk to itself.
-    """
-    candidates = random.SystemRandom().sample(
-        range(*_BELOW_EPHEMERAL), _BELOW_EPHEMERAL[1] - _BELOW_EPHEMERAL[0]
-    )
-    return list(itertools.islice((port for port in candidates if is_free(port)), count))
 
 
 def owner(port: int, proc: Path = Path("/proc")) -> int | None:

@@ -19,12 +19,12 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from infra.stack import Ports, Stack, StackSettings
-from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
 from tests.bench import report
 from tests.bench.bars import PIECES, Piece
 from tests.bench.report import Outcome
 from tests.bench.rounds import others_share
+from tests.ports import free_ports
 
 PATIENCE_SECONDS: Final = 20.0
 """For a piece that is told to end, before it is killed."""

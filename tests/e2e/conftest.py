@@ -10,10 +10,10 @@ from xdist.scheduler import LoadFileScheduling
 from core.errors import ConfigurationError
 from infra.stack import Ports, Stack, StackSettings, tools
 from infra.stack.jars import complete
-from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
 from tests.e2e.connect_desk import Desk, desk_in
 from tests.e2e.mariadb_world import World, written_to
+from tests.ports import free_ports
 
 NewStack = Callable[[str], Stack]
 

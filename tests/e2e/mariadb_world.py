@@ -16,11 +16,11 @@ from core.secret import Secret
 from infra.stack import Ports, Stack, StackSettings
 from infra.stack.config import REPLICATOR
 from infra.stack.mariadb import ADMIN
-from infra.stack.ports import free_ports
 from infra.stack.settings import REPOSITORY
 from tailrace.configuration import load
 from tests.e2e.mariadb_load import Edits
 from tests.e2e.support import HASHING, Api, eventually, read_topic
+from tests.ports import free_ports
 
 SOURCE: Final = "shop-mariadb"
 ARRIVAL_SECONDS: Final = 60.0

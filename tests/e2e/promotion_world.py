@@ -14,13 +14,14 @@ import httpx2
 import yaml
 
 from infra.stack import Stack
-from infra.stack.ports import LOOPBACK, free_ports
+from infra.stack.ports import LOOPBACK
 from tailrace.configuration import load
 from tailrace.reindex import decide
 from tailrace.reindex.control import Control
 from tests.e2e.program import Program, tailrace
 from tests.e2e.promotion_load import ONE, TWO, Client, Rows
 from tests.e2e.support import Unavailable, eventually, say
+from tests.ports import free_ports
 
 
 def configuration(brokers: str, port: int, index: dict[str, Any], word: str, dimensions: int) -> str:

@@ -19,10 +19,10 @@ from confluent_kafka.admin import AdminClient
 
 from infra.stack import Ports, Stack, StackSettings
 from infra.stack.config import TABLES
-from infra.stack.ports import free_ports
 from infra.stack.processes import _children as children
 from infra.stack.processes import tail
 from infra.stack.settings import REPOSITORY
+from tests.ports import free_ports
 
 HASHING: Final = {"kind": "hashing", "dimensions": 64}
 """An encoder that costs nothing: what is under test here is which rows are in the index."""

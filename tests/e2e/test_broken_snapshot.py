@@ -17,7 +17,6 @@ from confluent_kafka import KafkaException, TopicPartition
 
 from infra.stack import Ports, Stack, StackSettings
 from infra.stack.config import MARIADB_DATABASE
-from infra.stack.ports import free_ports
 from infra.stack.processes import tail
 from infra.stack.service import apply_topics
 from infra.stack.settings import REPOSITORY
@@ -36,6 +35,7 @@ from tests.e2e.support import (
     say,
     wait_arrived,
 )
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 

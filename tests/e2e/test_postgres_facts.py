@@ -16,10 +16,10 @@ from connectors.postgres_facts import Facts, Partition
 from infra.stack import tools
 from infra.stack.accounts import data_folder, server_account
 from infra.stack.config import ADMIN
-from infra.stack.ports import free_ports
 from infra.stack.postgres import ACCOUNT, Postgres
 from infra.stack.settings import Ports, StackSettings
 from tests.e2e.support import say
+from tests.ports import free_ports
 
 SETUP: LiteralString = """
 CREATE ROLE deb LOGIN REPLICATION; CREATE ROLE readers; CREATE ROLE strangers; GRANT readers TO deb;

@@ -14,12 +14,13 @@ from typing import Final
 import pytest
 
 from infra.stack import Ports, Stack, StackSettings
-from infra.stack.ports import LOOPBACK, free_ports
+from infra.stack.ports import LOOPBACK
 from infra.stack.settings import REPOSITORY
 from tests.e2e.program import Program
 from tests.e2e.promotion_load import ONE, TWO, Client, asking
 from tests.e2e.promotion_world import judge, moves, prepared, stored, wait_seen
 from tests.e2e.support import eventually, say
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 

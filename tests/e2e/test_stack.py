@@ -28,9 +28,9 @@ from core.errors import ConfigurationError
 from core.positions import parse_position
 from infra.stack import Ports, Stack, StackSettings
 from infra.stack.config import HEARTBEAT, SIGNAL, TABLES
-from infra.stack.ports import free_ports
 from infra.stack.processes import Command, identity
 from infra.stack.settings import REPOSITORY
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 

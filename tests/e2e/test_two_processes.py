@@ -17,7 +17,7 @@ import yaml
 
 from core.topics import index_group
 from infra.stack import Stack
-from infra.stack.ports import LOOPBACK, free_ports
+from infra.stack.ports import LOOPBACK
 from infra.stack.service import apply_topics
 from tests.e2e.load import Workload, check_answers
 from tests.e2e.oracle import check_all, check_points
@@ -36,6 +36,7 @@ from tests.e2e.support import (
     say,
     wait_arrived,
 )
+from tests.ports import free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 

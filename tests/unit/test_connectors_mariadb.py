@@ -16,8 +16,8 @@ from connectors.preset import POSTGRES_CLASS, violations
 from connectors.presets.mariadb import MARIADB_CLASS, MYSQL_CLASS, mariadb_config, rules
 from connectors.snapshots import execute
 from core.errors import ConfigurationError, TransientError
-from infra.stack.ports import free_ports
 from tailrace.connect_databases import facts_of
+from tests.ports import free_ports
 
 CANARY = "canary-77d1"
 

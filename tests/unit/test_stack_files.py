@@ -23,7 +23,7 @@ from infra.stack.config import (
     tailrace_yaml,
 )
 from infra.stack.jars import without_entry
-from infra.stack.ports import complaint, free_ports, is_free, is_open, listening_inodes, owner
+from infra.stack.ports import complaint, is_free, is_open, listening_inodes, owner
 from infra.stack.processes import Command, Process, identity, tail, wait_until
 from infra.stack.settings import MARKER, REPOSITORY, Memory, Ports, StackSettings, remove, write_private
 from infra.stack.tools import how_to_get, java_major, postgres_major
@@ -172,10 +172,6 @@ def test_a_listening_port_is_taken_and_its_owner_known() -> None:
             assert owner(port) == os.getpid()
     assert is_free(port)
     assert not is_open(port)
-
-
-def test_free_ports_are_different() -> None:
-    assert len(set(free_ports(5))) == 5
 
 
 def test_only_listening_sockets_count() -> None:
