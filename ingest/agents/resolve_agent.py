@@ -2,14 +2,12 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
 from core.clock import Clock
-from core.errors import ConfigurationError, ContractError, FencedError, LimitError
+from core.errors import ConfigurationError, ContractError, FencedError
 from core.keys import TableId
 from core.metrics import RAW_IGNORED, RAW_RECORDS, REPAIRED_TEXT, RESOLVE_BATCH, STAGE
 from core.positions import parse_position
@@ -23,11 +21,12 @@ from ingest.agents.drainer import ack, assigned_generation, batches, release, st
 from ingest.agents.holes import has_hole, missed
 from ingest.brake import Brake
 from ingest.course import seen_before
-from ingest.dead_letters import MOST_BYTES, DeadLetter
+from ingest.dead_letters import DeadLetter
 from ingest.guard_alarm import GuardAlarm
 from ingest.record import RawRecord
 from ingest.resolve import Resolved, Resolver
-from ingest.state_store import EncodedRow, StateStore
+from ingest.resolve_batch import ResolvedBatch, Tally, resolve_batch
+from ingest.state_store import StateStore
 
 log = logger(__name__)
 
@@ -46,26 +45,6 @@ Park = Callable[[Sequence[DeadLetter]], Any]
 
 class LostPartitionError(Exception):
     """A rebalance took the partition: release the batch, its next owner reads it again."""
-
-
-@dataclass(slots=True)
-class _Segment:
-    """Rows between two truncates, newest of each key."""
-
-    rows: dict[bytes, EncodedRow] = field(default_factory=dict)
-    truncate: Truncate | None = None
-    """Behind the rows."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What became of the records of one batch, counted once it is written."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    ignored: Counter[str] = field(default_factory=Counter)
-    repaired: int = 0
-    streamed: list[tuple[int, int]] = field(default_factory=list)
-    """Of each applied event: when it was committed, when it stood in the raw log; ms since 1970."""
 
 
 class ResolveAgent:
@@ -198,22 +177,21 @@ class ResolveAgent:
             self._check_owner()
             await self._check_whole(batch)
             now = self._clock.now_ms()
-            tally = _Tally()
-            segments, letters = self._resolve(batch, now, tally)
+            resolved = self._resolve(batch, now)
             self._failpoint("after_decode")
-            if letters:
-                await self._park(letters)
+            if resolved.letters:
+                await self._park(resolved.letters)
             made = version(self._epoch, batch[-1].message.offset)
             seen = self._resolver.seen if self._resolver is not None else None
             progress = Progress(made, self._position, self._committed_at, now, seen)
-            for segment in segments[:-1]:
-                await self._store.write(
-                    list(segment.rows.values()), segment.truncate, None, self._check_owner
-                )
-            await self._store.write(list(segments[-1].rows.values()), None, progress, self._check_owner)
+            *before, last = resolved.segments
+            for segment in before:
+                rows = list(segment.rows.values())
+                await self._store.write(rows, segment.truncate, None, self._check_owner)
+            await self._store.write(list(last.rows.values()), None, progress, self._check_owner)
             self._next = batch[-1].message.offset + 1
-            self._brake.count(len(letters), len(batch))
-            self._count(tally)
+            self._brake.count(len(resolved.letters), len(batch))
+            self._count(resolved.tally)
 
     async def _check_whole(self, batch: list[Any]) -> None:
         """A client whose offset is gone goes on at the log's first one, and says nothing."""
@@ -248,42 +226,19 @@ class ResolveAgent:
         self._resolver = Resolver(self._table, self._source, self._epoch, table.truncate, shape, seen)
         self._generation = generation
 
-    def _resolve(self, batch: list[Any], now: int, tally: _Tally) -> tuple[list[_Segment], list[DeadLetter]]:
+    def _resolve(self, batch: list[Any], now: int) -> ResolvedBatch:
         if self._resolver is None:
             raise RuntimeError("a batch before the first take-over")
-        table = self._store.table
-        segments, letters = [_Segment()], list[DeadLetter]()
-        pending: dict[bytes, StateRow] = {}
-        dead_below, last = 0, None
-
-        def lookup(canonical: bytes) -> StateRow | None:
-            row = pending.get(canonical) or table.get(canonical)
-            if row is not None and row.version < dead_below and not row.deleted:
-                row = replace(row, deleted=True)
-            return row
-
-        for event in batch:
-            record = _record(event.message)
-            resolved, rows = _within_limit(self._resolver.resolve(record, lookup, now), lookup, now)
+        records = [_record(event.message) for event in batch]
+        made, each = resolve_batch(self._resolver, records, self._store.table.get, now)
+        for offset in made.begun_anew:
+            log.warning("the first snapshot began anew", table=str(self._table), offset=offset)
+        for resolved in each:
             self._observe(resolved)
-            _note(tally, resolved, record)
-            if resolved.error is not None:
-                letters.append(DeadLetter(record, "resolve", resolved.error))
-            for one in rows:
-                pending[one.key] = one.row
-                segments[-1].rows[one.key] = one
-            if resolved.truncate is not None:
-                dead_below = resolved.truncate.version
-                segments[-1].truncate = resolved.truncate
-                segments.append(_Segment())
-                if resolved.kind != "t":
-                    log.warning("the first snapshot began anew", table=str(self._table), offset=record.offset)
-            if resolved.outcome == "applied":
-                last = resolved
-        why = letters[-1].error if letters else None
-        self._brake.judge(len(letters), len(batch), record.topic, why)
-        self._advance(last, version(self._epoch, record.offset))
-        return segments, letters
+        why = made.letters[-1].error if made.letters else None
+        self._brake.judge(len(made.letters), len(records), records[-1].topic, why)
+        self._advance(made.newest, version(self._epoch, records[-1].offset))
+        return made
 
     def _observe(self, resolved: Resolved) -> None:
         """Raises ConfigurationError where what the guard drops is no replay."""
@@ -291,19 +246,17 @@ class ResolveAgent:
         if alarm is not None:
             raise ConfigurationError(alarm)
 
-    def _advance(self, last: Resolved | None, read: int) -> None:
+    def _advance(self, newest: StateRow | Truncate | None, read: int) -> None:
         """The newest source position seen: a row of a snapshot may stand behind an event before it.
 
         What a torn write had reached holds again once everything up to its version is `read`.
         """
-        seen: list[StateRow | Truncate | Progress | None] = [self._reached]
-        if last is not None:
-            seen.append(last.rows[-1] if last.rows else last.truncate)
-        for mark in sorted((one for one in seen if one and one.version <= read), key=lambda one: one.version):
+        marks = [one for one in (self._reached, newest) if one is not None and one.version <= read]
+        for mark in sorted(marks, key=lambda one: one.version):
             self._position = _later(self._position, mark.position)
             self._committed_at = max(self._committed_at, mark.committed_at)
 
-    def _count(self, tally: _Tally) -> None:
+    def _count(self, tally: Tally) -> None:
         name, now = str(self._table), self._clock.now_ms()
         for outcome, number in tally.outcomes.items():
             RAW_RECORDS.labels(name, outcome).inc(number)
@@ -315,57 +268,6 @@ class ResolveAgent:
         for committed, logged in tally.streamed:
             source.observe(max(0, logged - committed) / 1000)
             resolve.observe(max(0, now - logged) / 1000)
-
-
-def _note(tally: _Tally, resolved: Resolved, record: RawRecord) -> None:
-    tally.outcomes[resolved.outcome] += 1
-    tally.repaired += resolved.repaired
-    if resolved.outcome == "ignored":
-        tally.ignored[resolved.kind] += 1
-    elif resolved.outcome == "applied":
-        tally.streamed += [
-            (row.committed_at, record.timestamp_ms)
-            for row in resolved.rows
-            if row.streamed is not None and row.committed_at
-        ]
-
-
-def _within_limit(
-    resolved: Resolved, lookup: Callable[[bytes], StateRow | None], now_ms: int
-) -> tuple[Resolved, list[EncodedRow]]:
-    """The same and its rows encoded, unless one is longer than what a topic takes.
-
-    Carried columns can make a row longer than its event. Then it is parked, and taints the row as
-    known, as everything parked does. Not so a delete, or its row could be cited for ever: the grave
-    goes without its columns, tainted, since nothing can be carried from it.
-    """
-    rows = [EncodedRow.of(row) for row in resolved.rows]
-    if resolved.outcome != "applied" or not any(map(_is_long, rows)):
-        return resolved, rows
-    bare = tuple(
-        replace(one.row, columns={}, tainted=True) if one.row.deleted and _is_long(one) else one.row
-        for one in rows
-    )
-    rows = [EncodedRow.of(row) for row in bare]
-    long = next((one for one in rows if _is_long(one) and not one.row.deleted), None)
-    if long is None:
-        return replace(resolved, rows=bare), rows
-    error = LimitError(
-        f"row {long.row.key}: {len(long.value)} bytes, and a state topic takes {MOST_BYTES}: leave a column"
-        " out (column.exclude.list of the connector), or keep its long texts in a table of their own"
-    )
-    known, new = lookup(long.key), long.row
-    tainted = (
-        (replace(known, version=new.version, streamed=new.streamed, resolved_at=now_ms, tainted=True),)
-        if known
-        else ()
-    )
-    parked = replace(resolved, outcome="parked", kind=type(error).__name__, rows=tainted, error=error)
-    return parked, [EncodedRow.of(row) for row in tainted]
-
-
-def _is_long(one: EncodedRow) -> bool:
-    return len(one.key) + len(one.value) > MOST_BYTES
 
 
 def _later(known: str, position: str) -> str:
