@@ -42,6 +42,8 @@ from tests.bench.path import DOCUMENT, RecordingEncoder, articles, default_model
 from tests.bench.replay import Cheap
 
 LOOK_SECONDS: Final = 0.01
+INDEX_LOOK_SECONDS: Final = 0.5
+"""Between two looks into the index where no batch has ended: each stops the threads that fill it."""
 DEADLINE_SECONDS: Final = 120.0
 
 
@@ -99,11 +101,26 @@ class Bench:
             await until(lambda: key in (found := self.worker.following()) and found[key].done.rows > 0)
             start, collection = time.perf_counter(), self.worker.following()[key].indexer.collection
             before = collection.counts().chunks
-            await until(lambda: {m.partition: m.offset for m in collection.covered()} == self.ends)
+            await self._level(key)
             made = Built(start, time.perf_counter(), collection.counts().chunks - before)
             await self.writer.write([encode_record(dropped(one))])
             await until(lambda: key not in self.worker.following())
         return made
+
+    async def _level(self, key: tuple[str, int]) -> None:
+        """Until the generation has covered what there is, looked at after each of its batches."""
+        one = self.worker.following()[key]
+        rows, looked = -1, 0.0
+
+        def covered_all() -> bool:
+            nonlocal rows, looked
+            now = time.perf_counter()
+            if one.done.rows == rows and now < looked + INDEX_LOOK_SECONDS:
+                return False
+            rows, looked = one.done.rows, now
+            return {mark.partition: mark.offset for mark in one.indexer.collection.covered()} == self.ends
+
+        await until(covered_all)
 
 
 @dataclass(frozen=True, slots=True)
