@@ -35,6 +35,9 @@ EXPECTED_SECONDS: Final = 0.1
 WISHED_SHARE: Final = 0.5
 """Of the time, for one that is to answer as soon as it is level: somebody waits for that."""
 
+QUIET_SECONDS: Final = 10.0
+"""Since the last live work: then the next edit is not expected soon."""
+
 LOOK_SECONDS: Final = 0.1
 """Between two looks, while waiting, at whether the wait still has a reason."""
 
@@ -65,6 +68,7 @@ class Priority:
     def __init__(self, clock: Clock | None = None) -> None:
         self._change, self._clock = Condition(), clock or SystemClock()
         self._at_work, self._expected = 0, 0.0
+        self._last = -QUIET_SECONDS + self._clock.monotonic()
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -77,12 +81,19 @@ class Priority:
         finally:
             with self._change:
                 self._at_work, self._expected = self._at_work - 1, 0.0
+                self._last = self._clock.monotonic()
                 self._change.notify_all()
 
     def expect(self, seconds: float) -> None:
         """Live work is on its way: some of it begins within so long, or it is not waited for."""
         with self._change:
-            self._expected = self._clock.monotonic() + seconds
+            self._last = self._clock.monotonic()
+            self._expected = self._last + seconds
+
+    @property
+    def quiet(self) -> bool:
+        """Whether there has been no live work for a while, nor any on its way."""
+        return not self._at_work and self._clock.monotonic() >= self._last + QUIET_SECONDS
 
     @property
     def taken(self) -> bool:
@@ -143,6 +154,11 @@ class Turns:
         self._due = max(self._due, self._since)
         with nullcontext() if self.background() else self._priority.held():
             yield
+
+    @property
+    def undisturbed(self) -> bool:
+        """Whether nobody has needed to go first for a while."""
+        return self._priority.quiet
 
     def pressed(self) -> bool:
         """Whether it would have to wait between two pieces: behind live work, or to keep to its pace."""

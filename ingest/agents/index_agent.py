@@ -20,6 +20,7 @@ from embed.model import Change, Removal, manifest_id
 from embed.pace import Spent, Turns
 from embed.pipeline import Pipeline
 from embed.render import Renderer
+from ingest.agents.batch_sizes import BatchSizes
 from ingest.agents.drainer import ack, release, sized_batches, still_owner
 from ingest.agents.index_batch import Batch, Coverage, read_batch
 from ingest.agents.index_sweep import Sweeps
@@ -34,12 +35,6 @@ log = logger(__name__)
 WITHIN_SECONDS: Final = 0.001
 BACKGROUND_WITHIN_SECONDS: Final = 0.2
 """Where nobody waits for it: one flush for many changes, and the generation that answers pays for them."""
-
-BACKGROUND_SECONDS: Final = 1.0
-"""Of one batch in the background: so long may a rebalance or a promotion find it at work."""
-
-LEAST_BATCH, MOST_BATCHES = 8, 4
-"""Rows of a batch in the background at first; at most so many times a batch of the live one."""
 
 DROPPED_SECONDS: Final = 10.0
 """For the word of a drop to arrive: another worker may have deleted the collection sooner."""
@@ -101,7 +96,7 @@ class IndexAgent:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"index-{indexer.document}")
         self._rows, self._coverage = rows, Coverage(indexer.topic, group)
         self._dead_below: dict[int, int] = {}
-        self._most = LEAST_BATCH
+        self._background_sizes = BatchSizes(settings.index_batch_records)
         self._began: float | None = None
         self._stopping = False
         self.sweeps = Sweeps(
@@ -141,7 +136,8 @@ class IndexAgent:
             if durable:
                 self._failpoint("before_ack_index")
                 ack(app, batch)
-                self._measure(len(batch), time.monotonic() - began)
+                if self._slow:
+                    self._background_sizes.measure(len(batch), time.monotonic() - began)
             else:
                 release(app, batch)
 
@@ -157,15 +153,9 @@ class IndexAgent:
 
     def _sizes(self) -> tuple[int, float]:
         if self._slow and not self._indexer.wished():
-            return self._most, BACKGROUND_WITHIN_SECONDS
+            undisturbed = self._indexer.turns.undisturbed
+            return self._background_sizes.next(undisturbed=undisturbed), BACKGROUND_WITHIN_SECONDS
         return self._settings.index_batch_records, WITHIN_SECONDS
-
-    def _measure(self, rows: int, seconds: float) -> None:
-        """Batches in the background are so long that one takes about BACKGROUND_SECONDS."""
-        if self._slow and rows > self._most // 2:
-            fitting = int(rows * BACKGROUND_SECONDS / max(seconds, 0.001))
-            most = MOST_BATCHES * self._settings.index_batch_records
-            self._most = min(max(fitting, LEAST_BATCH), 2 * self._most, most)
 
     async def _handle(self, app: Any, batch: list[Any]) -> bool:
         """Whether the effects are durable. False: the partition was lost meanwhile, or the collection."""

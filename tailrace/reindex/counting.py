@@ -11,7 +11,7 @@ from core.settings import Settings
 from embed.encoder import Encoder
 from embed.estimate import Estimate, Known, Rates, Sample, estimate, record_seconds
 from embed.looks import Later, Look
-from ingest.agents.index_agent import BACKGROUND_SECONDS, LEAST_BATCH, MOST_BATCHES
+from ingest.agents.batch_sizes import UNDISTURBED_SECONDS, batch_rows
 from ingest.generations import Frozen, Generation, Registry, Report
 from tailrace.adapters import vector_store_path
 from tailrace.reindex.estimate import Looker, Seen, Subject
@@ -117,7 +117,7 @@ class Counting:
         return Read(sample, [] if sample.whole else windows, bounds, seen, there)
 
     async def counted(self, read: Read, rates: Rates) -> Counted:
-        """By the batches that a worker takes in the background at these rates."""
+        """By the batches that a worker takes in the background at these rates, where no edits come."""
         report = self._report(read.bounds)
         known = None if report is None else Known(report.documents, report.chunks)
         sample, batch = await self._batched(read, rates)
@@ -139,8 +139,7 @@ class Counting:
             batch = usual
             if rates.token is not None or not any(look.needed for look in sample.looks):
                 each = await asyncio.to_thread(record_seconds, sample, rates, wide)
-                fitting = int(BACKGROUND_SECONDS / max(each, 1e-6))
-                batch = min(max(fitting, LEAST_BATCH, before), MOST_BATCHES * usual)
+                batch = max(batch_rows(1 / max(each, 1e-6), UNDISTURBED_SECONDS, usual), before)
             if batch == before:
                 break
             later = await self._later(read, _of_one(batch, read.bounds), until)

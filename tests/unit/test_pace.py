@@ -12,7 +12,7 @@ from core.errors import TransientError
 from embed.encoder import HASHED_PIECE as PIECE
 from embed.encoder import HashingEncoder, Kind
 from embed.model import Vector
-from embed.pace import EXPECTED_SHARE, LEAST_SHARE, Pace, PacedEncoder, Priority, Spent, Turns
+from embed.pace import EXPECTED_SHARE, LEAST_SHARE, QUIET_SECONDS, Pace, PacedEncoder, Priority, Spent, Turns
 
 LOOK_SECONDS = 0.1
 STEP = 0.001
@@ -299,6 +299,24 @@ def test_the_wait_for_expected_work_ends_with_its_time_and_with_its_beginning() 
     assert priority.taken
     began.set()
     thread.join()
+
+
+def test_it_is_quiet_a_while_after_the_last_live_work() -> None:
+    clock = FixedClock(0)
+    priority = Priority(clock)
+    turns = Turns(priority, background=lambda: True, clock=clock)
+    assert turns.undisturbed, "nobody has come yet"
+    priority.expect(0.05)
+    clock.advance(QUIET_SECONDS - 0.1)
+    assert not turns.undisturbed
+    clock.advance(0.2)
+    assert turns.undisturbed
+    with priority.held():
+        clock.advance(2 * QUIET_SECONDS)
+        assert not turns.undisturbed, "it is at work"
+    assert not turns.undisturbed
+    clock.advance(QUIET_SECONDS + 0.1)
+    assert turns.undisturbed
 
 
 def turns_beside(live: Live, time: Time) -> Turns:

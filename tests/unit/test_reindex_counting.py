@@ -15,6 +15,7 @@ from embed.estimate import Figure, Rates, seconds
 from embed.looks import TEXT
 from embed.model import Document
 from embed.store import VectorStore
+from ingest.agents.batch_sizes import UNDISTURBED_SECONDS
 from ingest.generations import Report
 from tailrace.reindex.estimate import Looker, Subject
 from tailrace.reindex.stored import StoredTexts
@@ -174,7 +175,7 @@ class TestCounting:
         monkeypatch.setattr("tailrace.reindex.full_pass.ALONE", 12_800)  # several processes find the same
         log, order = changing()
         replayed = sum(len({*order[at : at + batch]}) for at in range(0, len(order), batch))
-        rates = Rates(1 / (batch + 0.5), 0.0, 0.0)
+        rates = Rates(UNDISTURBED_SECONDS / (batch + 0.5), 0.0, 0.0)
         wider = DOCUMENT.model_copy(update={"text": "News: {{ body }}"})
         found = counted(counting(tmp_path, log, wider), exact=exact, rates=rates)
         assert found.batch == batch
@@ -193,7 +194,10 @@ class TestCounting:
         all_of_it = read(made, exact=True)
         slow, medium, fast, unknown = (
             asyncio.run(made.counted(all_of_it, rates)).batch
-            for rates in (*(Rates(0.0, chunk, 0.0) for chunk in (10.0, 1 / 40, 1e-6)), Rates(0.0, 0.0, None))
+            for rates in (
+                *(Rates(0.0, chunk, 0.0) for chunk in (10.0, UNDISTURBED_SECONDS / 40, 1e-6)),
+                Rates(0.0, 0.0, None),
+            )
         )
         assert slow == 8, "LEAST_BATCH"
         assert 50 < medium < 512, "forty records that are twenty rows"
