@@ -9,6 +9,7 @@ import pytest
 
 from core.errors import ConfigurationError, LimitError, PermanentError, TransientError
 from core.keys import RowKey
+from core.metrics import COMMIT_TO_SEARCHABLE
 from core.state import Progress, StateRow
 from embed.encoder import HashingEncoder, Kind
 from embed.model import Vector
@@ -165,3 +166,19 @@ def test_after_a_stop_no_batch_is_begun() -> None:
     world.agent.stop()
     world.take(row(1, 1), offset=0)
     assert world.manifest(1) is None
+
+
+@pytest.mark.parametrize(("background", "measured"), [(False, 60.0), (True, 0.0)])
+def test_only_what_answers_tells_how_soon_a_commit_is_searchable(
+    *, background: bool, measured: float
+) -> None:
+    """A build replays changes of long ago: nobody waited for them."""
+    world = World(turns=Turns(background=lambda: background))
+    spent = COMMIT_TO_SEARCHABLE.labels("d")._sum
+    before = spent.get()
+    committed = world.agent._clock.now_ms() - 60_000
+    change = StateRow(
+        RowKey.of({"id": 1}), 1, {"id": 1, "body": "A tent."}, streamed=(1, 1), committed_at=committed
+    )
+    world.take(change, offset=0)
+    assert spent.get() - before == pytest.approx(measured)
