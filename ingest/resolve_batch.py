@@ -49,6 +49,8 @@ class ResolvedBatch:
     """To be written in this order: each segment's rows, then its truncate; the last segment has none."""
 
     segments: list[Segment] = field(default_factory=lambda: [Segment()])
+    each: list[Resolved] = field(default_factory=list)
+    """What became of each record."""
     letters: list[DeadLetter] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     newest: StateRow | Truncate | None = None
@@ -59,12 +61,12 @@ class ResolvedBatch:
 
 def resolve_batch(
     resolver: Resolver, records: Sequence[RawRecord], known: Lookup, now_ms: int
-) -> tuple[ResolvedBatch, list[Resolved]]:
-    """What is to be written, and what became of each record. `known`: a row as the state topic has it.
+) -> ResolvedBatch:
+    """`known`: a row as the state topic has it.
 
     Rows and truncates of the batch count as known for what follows them in it.
     """
-    made, each = ResolvedBatch(), list[Resolved]()
+    made = ResolvedBatch()
     pending: dict[bytes, StateRow] = {}
     dead_below = 0
 
@@ -76,7 +78,7 @@ def resolve_batch(
 
     for record in records:
         resolved, rows = _within_limit(resolver.resolve(record, lookup, now_ms), lookup, now_ms)
-        each.append(resolved)
+        made.each.append(resolved)
         made.tally.note(resolved, record)
         if resolved.error is not None:
             made.letters.append(DeadLetter(record, "resolve", resolved.error))
@@ -91,7 +93,7 @@ def resolve_batch(
                 made.begun_anew.append(record.offset)
         if resolved.outcome == "applied":
             made.newest = resolved.rows[-1] if resolved.rows else resolved.truncate
-    return made, each
+    return made
 
 
 def _within_limit(resolved: Resolved, lookup: Lookup, now_ms: int) -> tuple[Resolved, list[EncodedRow]]:

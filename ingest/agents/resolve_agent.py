@@ -61,13 +61,13 @@ class ResolveAgent:
         clock: Clock,
         failpoint: Callable[[str], None],
         log_start: Callable[[], int],
-        priority: Priority | None = None,
+        priority: Priority,
     ) -> None:
         """`log_start`: the first offset that the raw topic still has; blocking.
 
         `priority`: builds in the background give way to what is resolved here, and to its way to the index.
         """
-        self._priority = priority or Priority()
+        self._priority = priority
         self._table, self._source, self._epoch = table, source, epoch
         self._store, self._park, self._settings = store, park, settings
         self._clock, self._failpoint, self._log_start = clock, failpoint, log_start
@@ -230,10 +230,10 @@ class ResolveAgent:
         if self._resolver is None:
             raise RuntimeError("a batch before the first take-over")
         records = [_record(event.message) for event in batch]
-        made, each = resolve_batch(self._resolver, records, self._store.table.get, now)
+        made = resolve_batch(self._resolver, records, self._store.table.get, now)
         for offset in made.begun_anew:
             log.warning("the first snapshot began anew", table=str(self._table), offset=offset)
-        for resolved in each:
+        for resolved in made.each:
             self._observe(resolved)
         why = made.letters[-1].error if made.letters else None
         self._brake.judge(len(made.letters), len(records), records[-1].topic, why)
