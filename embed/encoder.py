@@ -53,6 +53,11 @@ class Pauses(Protocol):
         """Whether the next pause is to be waited in: then what has begun ends, and nothing runs meanwhile."""
         ...
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether others have had to go first lately: then pieces are small, that the next one waits less."""
+        ...
+
     def take(self, places: Sequence[int]) -> None:
         """After the texts of these places are done. May wait. What it raises ends the call."""
         ...

@@ -244,6 +244,10 @@ class _TurnsAsPauses:
     def due(self) -> bool:
         return self._turns.pressed()
 
+    @property
+    def disturbed(self) -> bool:
+        return not self._turns.undisturbed
+
     def take(self, places: Sequence[int]) -> None:
         self._spent.texts += len(places)
         self._spent.tokens += sum(self._tokens[place] for place in places)

@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager
 from itertools import count
 from queue import PriorityQueue, SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from core.errors import TransientError
 from embed.encoder import Pauses
@@ -23,6 +23,10 @@ Begin: TypeAlias = Callable[[], bool]
 _Part: TypeAlias = tuple["Future[bool]", Work, list[int], Begin]
 _Waiting: TypeAlias = "PriorityQueue[tuple[int, int, _Part]]"
 _Calls: TypeAlias = "SimpleQueue[bool]"
+
+
+LAST: Final = sys.maxsize
+"""The rank of parts of calls with pauses."""
 
 
 def _at_once() -> bool:
@@ -126,13 +130,13 @@ class Lanes:
                     begin = _at_once if len(running) < self._number else lambda: not pauses.due
                     with self._lock:
                         self._require_open()
-                        running.append((self._put(sys.maxsize, work, left[0], begin), left.popleft()))
+                        running.append((self._put(LAST, work, left[0], begin), left.popleft()))
         finally:
             wait([one for one, _ in running if not one.cancel()])
 
     @property
     def taken(self) -> bool:
-        """Whether a lane is at work, or has to be."""
+        """Whether a lane is at work for a call without pauses, or has to be."""
         return self._unfinished > 0
 
     @property
@@ -152,9 +156,10 @@ class Lanes:
     def _put(self, rank: int, work: Work, part: list[int], begin: Begin = _at_once) -> "Future[bool]":
         """The lowest rank first; gives whether it was begun. Holding the lock, or a close comes between."""
         made: Future[bool] = Future()
-        with self._counting:
-            self._unfinished += 1
-        made.add_done_callback(self._ended)
+        if rank < LAST:
+            with self._counting:
+                self._unfinished += 1
+            made.add_done_callback(self._ended)
         self._waiting.put((rank, next(self._arrivals), (made, work, part, begin)))
         self._calls.put(True)
         return made

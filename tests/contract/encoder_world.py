@@ -1,4 +1,4 @@
-"""Texts, the packaged model's name, and a server of embeddings that answers as a test says."""
+"""Texts, the packaged model's name, pauses, and a server of embeddings that answers as a test says."""
 
 import base64
 import json
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from core.errors import TransientError
 from core.settings import OpenAIEncoder
 from embed.encoder import HashingEncoder
 from embed.encoders.openai import OpenAITextEncoder
@@ -95,3 +96,16 @@ def client_of(url: str, **changed: Any) -> Iterator[OpenAITextEncoder]:
         yield made
     finally:
         made.close()
+
+
+class Told:
+    """Pauses that are due or not, and what they were told; the last one of `most` raises."""
+
+    def __init__(self, due: bool = False, most: int | None = None, disturbed: bool = False) -> None:
+        self.due, self.disturbed, self._most = due, disturbed, most
+        self.told: list[list[int]] = []
+
+    def take(self, places: Sequence[int]) -> None:
+        self.told.append(list(places))
+        if len(self.told) == self._most:
+            raise TransientError("no longer wanted")

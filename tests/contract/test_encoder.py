@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
@@ -14,7 +14,7 @@ from embed.encoder import HashingEncoder, Kind, PausingEncoder
 from embed.encoders.openai import OpenAITextEncoder
 from embed.encoders.openvino import OpenVinoModel
 from embed.encoders.sentence_transformers import SentenceTransformersTextEncoder
-from tests.contract.encoder_world import MINILM, TEXTS, client_of, serving
+from tests.contract.encoder_world import MINILM, TEXTS, Told, client_of, serving
 from tests.contract.sentence_transformers_world import stand_in
 
 KINDS = [
@@ -66,27 +66,14 @@ def test_rows_are_in_the_order_of_the_texts(encoder: PausingEncoder) -> None:
     assert (together * np.concatenate([alone, alone[::-1]] * 4)).sum(1).min() > 0.999
 
 
-class Told:
-    """Pauses that are due or not, and what they were told; the last one of `most` raises."""
-
-    def __init__(self, due: bool = False, most: int | None = None) -> None:
-        self.due, self._most = due, most
-        self.told: list[list[int]] = []
-
-    def take(self, places: Sequence[int]) -> None:
-        self.told.append(list(places))
-        if len(self.told) == self._most:
-            raise TransientError("no longer wanted")
-
-
 MANY = [f"{text} {number}" for number in range(12) for text in TEXTS]
 
 
-@pytest.mark.parametrize("due", [False, True])
+@pytest.mark.parametrize(("due", "disturbed"), [(False, False), (True, False), (False, True), (True, True)])
 def test_work_in_the_background_gives_the_same_vectors_and_tells_of_every_text_once(
-    encoder: PausingEncoder, due: bool
+    encoder: PausingEncoder, due: bool, disturbed: bool
 ) -> None:
-    pauses = Told(due)
+    pauses = Told(due, disturbed=disturbed)
     found = encoder.encode_with_pauses(MANY, kind="document", pauses=pauses)
     assert (found * encoder.encode(MANY, kind="document")).sum(1).min() > 0.999
     assert len(pauses.told) > 1

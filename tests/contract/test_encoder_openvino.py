@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from core.errors import ConfigurationError, LimitError
 from embed.encoder import Encoder
 from embed.encoders.model_folder import resolve_model
 from embed.encoders.openvino import OpenVinoModel, OpenVinoTextEncoder, batches
-from tests.contract.encoder_world import MINILM, TEXTS
+from embed.encoders.yielding import NICE
+from tests.contract.encoder_world import MINILM, TEXTS, Told
 
 # Cosines of TEXTS' first five with each other, upper triangle by rows: all-MiniLM-L6-v2 by
 # sentence-transformers 6.2.0 on torch 2.15.0, float32.
@@ -182,6 +184,39 @@ def test_openvino_goes_on_where_its_model_is_replaced_by_renaming(own: OpenVinoM
     (tmp_path / "new").write_bytes(zeroed(file))
     (tmp_path / "new").replace(file)
     assert np.array_equal(made.encode(TEXTS, kind="document"), before)
+
+
+def test_openvino_works_in_smaller_pieces_in_the_background_where_others_go_first(
+    openvino: OpenVinoModel,
+) -> None:
+    encoder, texts = openvino.encoder(2), ["nine words of a text that is not long"] * 256
+    smallest = {}
+    for disturbed in (False, True):
+        pauses = Told(disturbed=disturbed)
+        encoder.encode_with_pauses(texts, kind="document", pauses=pauses)
+        smallest[disturbed] = min(map(len, pauses.told))
+    encoder.close()
+    assert smallest == {False: 32, True: 16}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
+def test_openvino_computes_documents_in_threads_that_come_after_the_others(openvino: OpenVinoModel) -> None:
+    encoder = openvino.encoder(2)
+    behind = min(19, os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) + NICE)
+
+    def spent() -> dict[bool, int]:
+        """Ticks of those threads that come after ours, and of the others."""
+        ticks = {True: 0, False: 0}
+        for task in Path("/proc/self/task").iterdir():
+            fields = (task / "stat").read_text().rpartition(")")[2].split()
+            ticks[int(fields[16]) == behind] += int(fields[11]) + int(fields[12])
+        return ticks
+
+    before = spent()
+    encoder.encode(["nine words of a text that is not long " * 10] * 256, kind="document")
+    after = spent()
+    encoder.close()
+    assert after[True] - before[True] > 2 * (after[False] - before[False])
 
 
 def test_openvino_brings_no_reporting_and_no_torch() -> None:

@@ -80,6 +80,8 @@ def test_a_small_call_goes_before_what_is_left_of_a_large_one() -> None:
 class Slowly:
     """Pauses, and the parts at work in each."""
 
+    disturbed = False
+
     def __init__(self, due: bool) -> None:
         self.due, self.seen, self.told = due, list[int](), list[int]()
         self.at_work = 0
@@ -104,6 +106,14 @@ def test_nothing_is_at_work_in_a_pause_that_is_due_and_every_lane_between_two() 
     assert not lanes.taken
     lanes.close()
     assert (pauses.seen, pauses.told) == ([0, 0, 0], [*range(6)])
+
+
+def test_lanes_with_work_in_the_background_alone_are_not_taken() -> None:
+    lanes, seen = Lanes(["one"]), list[bool]()
+    lanes.run_with_pauses(lambda _, __: seen.append(lanes.taken), [[1], [2]], Slowly(due=False))
+    lanes.run(lambda _, __: seen.append(lanes.taken), [[3]])
+    lanes.close()
+    assert seen == [False, False, True]
 
 
 def test_the_next_part_waits_behind_the_lanes_and_behind_whoever_comes() -> None:

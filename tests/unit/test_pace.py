@@ -10,7 +10,7 @@ import pytest
 from core.clock import FixedClock
 from core.errors import TransientError
 from embed.encoder import HASHED_PIECE as PIECE
-from embed.encoder import HashingEncoder, Kind
+from embed.encoder import HashingEncoder, Kind, Pauses
 from embed.model import Vector
 from embed.pace import EXPECTED_SHARE, LEAST_SHARE, QUIET_SECONDS, Pace, PacedEncoder, Priority, Spent, Turns
 
@@ -133,6 +133,26 @@ def test_a_pause_is_due_behind_live_work_and_to_keep_to_a_pace_and_only_in_the_b
     slow = Pace(share=0.9)
     assert Turns(live, lambda: slow, lambda: True).pressed()
     assert not Turns(live, lambda: slow, lambda: True, wished=lambda: True).pressed()
+
+
+def test_the_background_is_disturbed_for_a_while_after_each_live_work() -> None:
+    seen = list[bool]()
+
+    class Asking(Recorder):
+        def encode_with_pauses(self, texts: Sequence[str], *, kind: Kind, pauses: Pauses) -> Vector:
+            seen.append(pauses.disturbed)
+            return super().encode_with_pauses(texts, kind=kind, pauses=pauses)
+
+    time = Time()
+    priority = Priority(time.clock)
+    encoder, _, _ = paced(Asking(), priority=priority, time=time)
+    encoder.encode(["a"], kind="document")
+    with priority.held():
+        pass
+    encoder.encode(["b"], kind="document")
+    time.go_on(QUIET_SECONDS)
+    encoder.encode(["c"], kind="document")
+    assert seen == [False, True, False]
 
 
 def test_what_answers_is_encoded_at_once() -> None:
