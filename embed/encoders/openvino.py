@@ -110,8 +110,7 @@ class OpenVinoTextEncoder:
         self._counts = WordCounts(self._tokens) if adds_up(model.tokenizer) else self._tokens
         self._callers = Callers()
         self._whole = Request(self._compiled(threads, 1)[0])
-        # After the one above: where a batch has several threads, those that help are shared, and are as they
-        # were first started.
+        # The one above comes first: threads that help with a batch serve all requests, whoever started them.
         self._lanes = Lanes(yielding(lambda: self._compiled(threads, lanes))) if lanes > 1 else None
         model.bert.weights.release()
 

@@ -6,11 +6,12 @@ import threading
 
 import pytest
 
-from embed.encoders.yielding import NICE, yielding
+from embed.encoders.yielding import yielding
 
 
 def priority() -> int:
-    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    """Of this thread on Linux, elsewhere of the process: what 0 stands for."""
+    return os.getpriority(os.PRIO_PROCESS, 0)
 
 
 def in_a_thread_of_its_own() -> int:
@@ -21,10 +22,10 @@ def in_a_thread_of_its_own() -> int:
     return found[0]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
 def test_threads_started_inside_come_after_the_others_and_the_caller_stays_as_it_was() -> None:
     before = priority()
-    assert yielding(in_a_thread_of_its_own) == min(19, before + NICE)
+    behind = min(19, before + 10) if sys.platform == "linux" else before
+    assert yielding(in_a_thread_of_its_own) == behind
     assert priority() == before
     assert in_a_thread_of_its_own() == before
 
